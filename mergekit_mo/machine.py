@@ -1,0 +1,55 @@
+"""What this machine gives and what is installed on it; threads are set here and nowhere else.
+
+Rule: torch with more threads than free cores is ten to twenty times slower, and merges are only
+bit-identical at the same number of threads, so the number is taken once and recorded.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from importlib.metadata import PackageNotFoundError, version
+
+RECORDED = ("mergekit-mo", "mergekit", "torch", "transformers", "botorch", "lm-eval", "moocore")
+
+
+def free_cores() -> int:
+    """The cores that this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def set_threads(count: int) -> None:
+    """Gives torch, and what it calls, that many threads."""
+    import torch
+
+    torch.set_num_threads(count)
+
+
+def resolve_device(name: str) -> str:
+    """The device that `auto` stands for here: a GPU where there is one."""
+    if name != "auto":
+        return name
+    import torch
+
+    if torch.cuda.is_available():
+        return "cuda"
+    return "xpu" if hasattr(torch, "xpu") and torch.xpu.is_available() else "cpu"
+
+
+def versions() -> dict[str, str]:
+    """The versions that results depend on."""
+    found = {"python": platform.python_version()}
+    for name in RECORDED:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "not installed"
+    return found
+
+
+def describe() -> str:
+    """The machine in a line, for the records of a run."""
+    return f"{platform.machine()}, {free_cores()} cores, {sys.platform}"

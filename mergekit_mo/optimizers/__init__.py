@@ -1,0 +1,42 @@
+"""Optimizers propose candidates: one file each, and the file's name is the name in the recipe.
+
+Rule: `ask` is a function of its arguments. No state outlives it, it reads no clock, and all its
+randomness comes from the seed that it is given, so that a killed run resumes to the same trials.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+from numpy.random import SeedSequence
+
+from mergekit_mo.archive import Archive
+from mergekit_mo.space import Candidate, Space
+
+
+class Optimizer(ABC):
+    """Proposes candidates. A kind is a frozen dataclass whose fields are its settings.
+
+    `__post_init__` raises `ValueError` for settings that make no sense.
+    """
+
+    @abstractmethod
+    def ask(
+        self, space: Space, archive: Archive, count: int, seed: SeedSequence
+    ) -> list[Candidate]:
+        """Proposes candidates.
+
+        Args:
+            space: where they come from.
+            archive: every trial so far. Failed ones teach nothing but where not to ask again;
+                waiting ones are pending.
+            count: how many are wanted.
+            seed: of this ask alone.
+
+        Returns:
+            `count` candidates, snapped by `space.candidate`; fewer only where the space has no
+            more points.
+        """
+
+
+__all__ = ["Optimizer"]

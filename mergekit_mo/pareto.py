@@ -1,0 +1,53 @@
+"""Dominance, fronts and hypervolume of score matrices; moocore does the arithmetic.
+
+Rule: every matrix here is `n x m`, one row a trial, one column an objective, all maximised.
+"""
+
+from __future__ import annotations
+
+import moocore
+import numpy as np
+from numpy.typing import NDArray
+
+Matrix = NDArray[np.float64]
+
+
+def nondominated(Y: Matrix) -> NDArray[np.bool_]:
+    """Marks the rows that no other row dominates; of equal rows the first alone is marked.
+
+    Args:
+        Y: `n x m`, maximised, finite.
+
+    Returns:
+        `n` marks.
+    """
+    if len(Y) == 0:
+        return np.zeros(0, dtype=bool)
+    # moocore keeps one of several equal rows, but not always the first.
+    _, first = np.unique(Y, axis=0, return_index=True)
+    marks = np.asarray(moocore.is_nondominated(Y[first], maximise=True), dtype=bool)
+    result = np.zeros(len(Y), dtype=bool)
+    result[first] = marks
+    return result
+
+
+def hypervolume(Y: Matrix, reference: Matrix) -> float:
+    """The volume that the rows dominate above a reference point.
+
+    Args:
+        Y: `n x m`, maximised; rows that do not exceed the reference point add nothing.
+        reference: `m`, the corner that the volume is measured from.
+    """
+    inside = Y[(Y > reference).all(axis=1)]
+    if inside.size == 0:
+        return 0.0
+    return float(moocore.hypervolume(inside, ref=reference, maximise=True))
+
+
+def contributions(Y: Matrix, reference: Matrix) -> NDArray[np.float64]:
+    """The hypervolume that each row alone adds to all the others, `n` values >= 0."""
+    if len(Y) == 0:
+        return np.zeros(0)
+    clipped = np.maximum(Y, reference)  # a row below the reference point adds nothing
+    values = moocore.hv_contributions(clipped, ref=reference, maximise=True)
+    return np.asarray(values, dtype=float)

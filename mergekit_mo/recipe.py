@@ -1,0 +1,205 @@
+"""The user's YAML, checked: a mergekit configuration with holes, plus a `search:` block.
+
+Rule: reading a recipe finds every problem that its text can tell; nothing is downloaded, and no
+weight and no task is opened. What needs those is checked in `preflight`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mergekit_mo.configuration import Configuration, read_configuration
+from mergekit_mo.evaluation import Evaluation, read_evaluation
+from mergekit_mo.problems import Place, Problem, RecipeError, Source, near, read_source
+
+_SEARCH_KEYS = frozenset(
+    {"objectives", "evaluation", "optimizer", "budget", "seed", "merge_method"}
+)
+_COMMON = frozenset({"name", "threshold"})
+DEFAULT_OPTIMIZER = "qlognehvi"
+DEFAULT_BUDGET = 30
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A kind that a recipe names, with its settings: an optimizer, or an objective.
+
+    Attributes:
+        kind: the name of the kind.
+        settings: what the recipe sets.
+        place: where.
+        name: what an objective is to be called, if the recipe says so.
+        threshold: the bound on an objective's worse side, if there is one.
+    """
+
+    kind: str
+    settings: Mapping[str, Any]
+    place: Place
+    name: str | None = None
+    threshold: float | None = None
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A search, as a file describes it."""
+
+    source: Source = field(repr=False)
+    folder: Path
+    configuration: Configuration
+    objectives: tuple[Choice, ...]
+    evaluation: Evaluation
+    optimizer: Choice
+    budget: int
+    seed: int
+
+    def facts(self) -> dict[str, Any]:
+        """Everything that changes results, as plain JSON; the budget does not."""
+        return {
+            "configuration": dict(self.configuration.tree),
+            "methods": [method.name for method in self.configuration.methods],
+            "objectives": [
+                [o.kind, dict(o.settings), o.name, o.threshold] for o in self.objectives
+            ],
+            "evaluation": self.evaluation.facts(),
+            "optimizer": [self.optimizer.kind, dict(self.optimizer.settings)],
+            "seed": self.seed,
+        }
+
+    @property
+    def fingerprint(self) -> str:
+        """A digest of `facts`."""
+        text = json.dumps(self.facts(), sort_keys=True, default=str)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+def read_recipe(
+    path: Path, *, budget: int | None = None, seed: int | None = None
+) -> tuple[Recipe | None, Source, list[Problem]]:
+    """Reads a recipe and collects its problems.
+
+    Args:
+        path: the YAML file.
+        budget: takes the place of the recipe's own.
+        seed: likewise.
+
+    Returns:
+        The recipe (None where too much is wrong to go on), its source, and the problems.
+
+    Raises:
+        RecipeError: the file is no YAML mapping.
+        UserError: the file cannot be read.
+    """
+    source = read_source(path)
+    folder = path.resolve().parent
+    tree: dict[str, Any] = source.tree
+    problems: list[Problem] = []
+    block = tree.get("search")
+    if not isinstance(block, dict):
+        what = "has no search: block" if "search" not in tree else "search: is a mapping"
+        problems.append(Problem(("search",), what, "search: {objectives: […]}"))
+        block = {}
+    for key in block.keys() - _SEARCH_KEYS:
+        what = f"search has no key {key!r}"
+        problems.append(Problem(("search", key), what, near(key, _SEARCH_KEYS)))
+    choices = block.get("merge_method")
+    at: Place = ("search", "merge_method")
+    if choices is not None and not (isinstance(choices, list) and len(choices) > 1):
+        problems.append(Problem(at, "expected a list of two methods or more"))
+        choices = None
+    configuration, found = read_configuration(tree, folder, choices, at)
+    problems += found
+    if configuration and not configuration.holes and len(configuration.methods) < 2:
+        hint = "mark a number: weight: {value: 0.5, low: 0, high: 1}"
+        problems.append(Problem((), "nothing to search: it has no hole", hint))
+    objectives, found = _objectives(block)
+    evaluation, more = read_evaluation(block.get("evaluation"), ("search", "evaluation"), folder)
+    optimizer, yet_more = _optimizer(block.get("optimizer", DEFAULT_OPTIMIZER))
+    problems += [*found, *more, *yet_more]
+    trials = _whole(block, "budget", DEFAULT_BUDGET, 1, problems) if budget is None else budget
+    number = _whole(block, "seed", 0, 0, problems) if seed is None else seed
+    if configuration is None or optimizer is None:
+        return None, source, problems
+    recipe = Recipe(
+        source, folder, configuration, objectives, evaluation, optimizer, trials, number
+    )
+    return recipe, source, problems
+
+
+def load_recipe(path: Path, **overrides: int | None) -> Recipe:
+    """Reads a recipe whose text has to be right; see `read_recipe`.
+
+    Raises:
+        RecipeError: it has problems, all of them inside.
+    """
+    recipe, source, problems = read_recipe(path, **overrides)
+    if problems or recipe is None:
+        raise RecipeError(source, problems)
+    return recipe
+
+
+def _whole(
+    block: Mapping[str, Any], key: str, default: int, least: int, problems: list[Problem]
+) -> int:
+    value = block.get(key, default)
+    if type(value) is not int or value < least:
+        what = f"expected a whole number of {least} or more, got {value!r}"
+        problems.append(Problem(("search", key), what))
+        return default
+    return value
+
+
+def _optimizer(node: Any) -> tuple[Choice | None, list[Problem]]:
+    place: Place = ("search", "optimizer")
+    if isinstance(node, str):
+        return Choice(node, {}, place), []
+    if isinstance(node, Mapping) and len(node) == 1:
+        ((kind, settings),) = node.items()
+        if settings is None or isinstance(settings, Mapping):
+            return Choice(str(kind), settings or {}, (*place, kind)), []
+    hint = "optimizer: sobol, or optimizer: {sobol: {setting: value}}"
+    return None, [Problem(place, f"expected a name, got {node!r}", hint)]
+
+
+def _objectives(block: Mapping[str, Any]) -> tuple[tuple[Choice, ...], list[Problem]]:
+    place: Place = ("search", "objectives")
+    node = block.get("objectives")
+    if not isinstance(node, list) or not node:
+        hint = "objectives: [{task: my_task, metric: acc}, sparsity]"
+        return (), [Problem(place, "has no objectives:", hint)]
+    found: list[Choice] = []
+    problems: list[Problem] = []
+    for i, entry in enumerate(node):
+        choice, problem = _objective(entry, (*place, i))
+        if choice:
+            found.append(choice)
+        problems += [problem] if problem else []
+    return tuple(found), problems
+
+
+def _objective(entry: Any, place: Place) -> tuple[Choice | None, Problem | None]:
+    """One entry: a kind's name, `{task: …, …}`, or `{kind: settings, name: …, threshold: …}`."""
+    if isinstance(entry, str):
+        return Choice(entry, {}, place), None
+    hint = "{task: my_task, metric: acc, threshold: 0.4}, or sparsity"
+    if not isinstance(entry, Mapping):
+        return None, Problem(place, f"expected an objective, got {entry!r}", hint)
+    name, threshold = entry.get("name"), entry.get("threshold")
+    if name is not None and not (isinstance(name, str) and name.strip()):
+        return None, Problem((*place, "name"), f"expected a text, got {name!r}")
+    if threshold is not None and type(threshold) not in (int, float):
+        return None, Problem((*place, "threshold"), f"expected a number, got {threshold!r}")
+    own = {key: value for key, value in entry.items() if key not in _COMMON}
+    bound = None if threshold is None else float(threshold)
+    if "task" in own:
+        return Choice("task", own, place, name, bound), None
+    if len(own) != 1:
+        return None, Problem(place, "expected one kind of objective, or task:", hint)
+    ((kind, settings),) = own.items()
+    if settings is not None and not isinstance(settings, Mapping):
+        return None, Problem((*place, kind), f"expected settings, got {settings!r}")
+    return Choice(str(kind), settings or {}, place, name, bound), None

@@ -1,0 +1,88 @@
+"""The facts of a search: goals, measurements and trials.
+
+Rule: a trial is never changed; the archive makes a new one when more is known of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Role = Literal["reference", "candidate"]
+Status = Literal["waiting", "done", "failed"]
+Split = Literal["search", "holdout"]
+
+
+@dataclass(frozen=True)
+class Goal:
+    """What the archive and the optimizers know of an objective.
+
+    Attributes:
+        name: what it is called in every table.
+        maximize: whether more is better.
+        threshold: the bound on the worse side, in the objective's own units; beyond it a trial is
+            infeasible.
+    """
+
+    name: str
+    maximize: bool
+    threshold: float | None = None
+
+    @property
+    def sign(self) -> float:
+        """1 where more is better, -1 where less is."""
+        return 1.0 if self.maximize else -1.0
+
+    def allows(self, value: float) -> bool:
+        """Whether a value satisfies the threshold."""
+        return self.threshold is None or self.sign * (value - self.threshold) >= 0
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """A score.
+
+    Attributes:
+        value: in the objective's own units.
+        stderr: standard error of the value over the items; None where there is none to tell,
+            0 where the value is exact.
+        n: number of items; None where the value does not come from items.
+    """
+
+    value: float
+    stderr: float | None = None
+    n: int | None = None
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A merge with its scores, or with the error that it died of.
+
+    Attributes:
+        number: its place in the order of proposals, references first.
+        role: `reference` for the base and the sources as they are, else `candidate`.
+        origin: who proposed it; for a reference, the model.
+        status: `waiting` until it is run.
+        config: the mergekit configuration.
+        unit: its point of the space; None for a reference.
+        ask: which ask proposed it; None for references and the first candidates.
+        scores: measurements on the search items by goal.
+        holdout: measurements on the hold-out items, once these were opened for it.
+        digest: of the merged weights.
+        error: what it died of.
+        seconds: what it took to merge and to score.
+    """
+
+    number: int
+    role: Role
+    origin: str
+    status: Status
+    config: Mapping[str, Any] = field(repr=False)
+    unit: tuple[float, ...] | None = None
+    ask: int | None = None
+    scores: Mapping[str, Measurement] = field(default_factory=dict)
+    holdout: Mapping[str, Measurement] = field(default_factory=dict)
+    digest: str | None = None
+    error: str | None = None
+    seconds: float | None = None
