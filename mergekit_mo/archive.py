@@ -333,7 +333,8 @@ class Archive:
         """Writes a fact, in the place of an older one of that name."""
         with _transaction(self._db):
             self._db.execute(
-                "INSERT INTO fact VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value=excluded.value",
+                "INSERT INTO fact VALUES (?, ?) "
+                "ON CONFLICT (name) DO UPDATE SET value=excluded.value",
                 (name, json.dumps(value)),
             )
 

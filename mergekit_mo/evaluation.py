@@ -10,7 +10,15 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from mergekit_mo.problems import Place, Problem, near
+from mergekit_mo.problems import Place, Problem, near, shown
+from mergekit_mo.references import existing_folder
+
+_HINTS = {
+    "limit": "leave it out to use all items",
+    "holdout": "holdout: 200, or 0.25 of the items used, or 0 for none",
+    "batch_size": "batch_size: 16",
+    "include_path": "include_path: my_tasks",
+}
 
 
 @dataclass(frozen=True)
@@ -25,7 +33,8 @@ class Evaluation:
         device: `cpu`, `cuda`, `cuda:1`, … or `auto`; `--device` takes its place.
         max_length: longest prompt in tokens; None for the model's own.
         apply_chat_template: whether prompts go through the tokenizer's chat template.
-        fewshot_as_multiturn: whether few-shot examples become turns of a chat.
+        fewshot_as_multiturn: whether few-shot examples become turns of a chat; None for lm-eval's
+            own rule, with a chat template.
         system_instruction: text of a system prompt.
         gen_kwargs: generation settings that take the place of a task's own.
         include_path: folders in which tasks are looked for by name.
@@ -38,7 +47,7 @@ class Evaluation:
     device: str = "auto"
     max_length: int | None = None
     apply_chat_template: bool = False
-    fewshot_as_multiturn: bool = False
+    fewshot_as_multiturn: bool | None = None
     system_instruction: str | None = None
     gen_kwargs: Mapping[str, Any] | None = None
     include_path: tuple[str, ...] = ()
@@ -53,7 +62,8 @@ def read_evaluation(node: Any, place: Place, folder: Path) -> tuple[Evaluation, 
     if node is None:
         return Evaluation(), []
     if not isinstance(node, Mapping):
-        return Evaluation(), [Problem(place, "expected a mapping", "evaluation: {limit: 200}")]
+        what = f"expected a mapping, got {shown(node)}"
+        return Evaluation(), [Problem(place, what, "evaluation: {limit: 200}")]
     known = {f.name for f in fields(Evaluation)}
     problems: list[Problem] = []
     values: dict[str, Any] = {}
@@ -62,21 +72,35 @@ def read_evaluation(node: Any, place: Place, folder: Path) -> tuple[Evaluation, 
         if key not in known:
             problems.append(Problem(at, f"evaluation has no key {key!r}", near(key, known)))
         elif what := _wrong(key, value):
-            problems.append(Problem(at, f"{what}, got {value!r}"))
+            problems.append(Problem(at, f"{what}, got {shown(value)}", _HINTS.get(key, "")))
         elif key == "include_path":
-            named = [value] if isinstance(value, str) else value
-            folders = [(folder / Path(name).expanduser()).resolve() for name in named]
-            problems += [Problem(at, f"no folder {p}") for p in folders if not p.is_dir()]
-            values[key] = tuple(str(p) for p in folders)
+            found, missing = _folders(value, at, folder)
+            problems += missing
+            values[key] = found
         else:
             values[key] = value
     return Evaluation(**values), problems
 
 
+def _folders(value: Any, at: Place, folder: Path) -> tuple[tuple[str, ...], list[Problem]]:
+    """The folders of `include_path`, absolute, and those that are not there."""
+    if value is None:
+        return (), []
+    named = {at: value} if isinstance(value, str) else {(*at, i): v for i, v in enumerate(value)}
+    folders = {place: existing_folder(name, folder) for place, name in named.items()}
+    hint = "relative paths start from the recipe's folder"
+    problems = [
+        Problem(place, f"there is no folder {shown(named[place])}", hint)
+        for place, path in folders.items()
+        if path is None
+    ]
+    return tuple(str(path) for path in folders.values() if path), problems
+
+
 def _wrong(key: str, value: Any) -> str:
     """What is wrong with a value, if anything."""
     whole = type(value) is int
-    if key in ("limit", "num_fewshot", "max_length") and value is None:
+    if value is None and getattr(Evaluation, key) in (None, ()):
         return ""
     if key in ("limit", "batch_size", "max_length"):
         return "" if whole and value >= 1 else "expected a whole number of 1 or more"

@@ -11,12 +11,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from mergekit_mo.problems import Place, Problem, near
+from mergekit_mo.problems import Place, Problem, near, shown
 
 Scalar = bool | int | float | str
 
 _HOLE_KEYS = frozenset({"low", "high", "log", "choices"})
 _KEYS = _HOLE_KEYS | {"value", "filter"}
+_FORM = "{value: 0.5, low: 0, high: 1}"
+_GRADIENT = "{value: [0.2, 0.8], low: 0, high: 1}"
 
 
 @dataclass(frozen=True)
@@ -79,102 +81,135 @@ def read_setting(parameter: str, node: Any, place: Place) -> tuple[Setting, list
     fixed: list[tuple[Place, Any]] = []
     holes: list[Hole] = []
     entries: list[tuple[Place, Any]] = [(place, node)]
-    conditional = isinstance(node, list) and any(isinstance(e, Mapping | list) for e in node)
-    if conditional:
+    if isinstance(node, list) and any(isinstance(entry, Mapping) for entry in node):
         entries = [((*place, i), entry) for i, entry in enumerate(node)]
-    unfiltered: Place | None = None
+        plain = [at for at, entry in entries if not isinstance(entry, Mapping)]
+        if plain:
+            odd = (
+                plain[0]
+                if isinstance(node[0], Mapping)
+                else next(at for at, _ in entries if at not in plain)
+            )
+            what = "a list holds either plain numbers or mappings with value:, not both"
+            problems.append(Problem(odd, what, f"a searchable gradient is {_GRADIENT}"))
+            return Setting((), (), True), problems
+    earlier: list[str] = []
     for at, entry in entries:
-        if unfiltered is not None:
+        pattern = _pattern(entry)
+        by = next((e for e in earlier if e in pattern), None)
+        earlier.append(pattern)
+        if by is None:
+            some_fixed, some_holes, found = _read_entry(parameter, entry, at)
+            fixed += some_fixed
+            holes += some_holes
+            problems += found
+        elif by:
+            what = f"cannot be reached: the earlier filter {by!r} matches all that this one does"
+            problems.append(Problem(at, what, "put the narrower filter first"))
+        else:
             what = "cannot be reached: an earlier entry without a filter matches every tensor"
             problems.append(Problem(at, what, "put the entry without a filter last"))
-            break
-        if conditional and not isinstance(entry, Mapping):
-            what = "a list holds either plain numbers or mappings with value:, not both"
-            hint = "a searchable gradient is {value: [0.2, 0.8], low: 0, high: 1}"
-            problems.append(Problem(at, what, hint))
-            break
-        _read_entry(parameter, entry, at, fixed, holes, problems)
-        has_filter = isinstance(entry, Mapping) and entry.get("filter") not in (None, "*")
-        unfiltered = None if has_filter else at
-    return Setting(tuple(fixed), tuple(holes), unfiltered is not None), problems
+    return Setting(tuple(fixed), tuple(holes), "" in earlier), problems
+
+
+def _pattern(entry: Any) -> str:
+    """The text that an entry looks for in a tensor's name; empty where it takes them all."""
+    text = entry.get("filter") if isinstance(entry, Mapping) else None
+    return text if isinstance(text, str) and text != "*" else ""
 
 
 def _read_entry(
-    parameter: str,
-    entry: Any,
-    at: Place,
-    fixed: list[tuple[Place, Any]],
-    holes: list[Hole],
-    problems: list[Problem],
-) -> None:
-    if not isinstance(entry, Mapping):
-        values = entry if isinstance(entry, list) else [entry]
-        if not values:
-            problems.append(Problem(at, "an empty list of anchors"))
-        fixed += [((*at, i) if isinstance(entry, list) else at, v) for i, v in enumerate(values)]
-        return
-    unknown = sorted(entry.keys() - _KEYS, key=str)
+    parameter: str, entry: Any, at: Place
+) -> tuple[list[tuple[Place, Any]], list[Hole], list[Problem]]:
+    """The fixed numbers of an entry, its holes, and what is wrong with it."""
+    if isinstance(entry, Mapping):
+        if problems := _misread(entry, at):
+            return [], [], problems
+        if is_hole(entry):
+            hole, problems = _read_hole(parameter, entry, at)
+            return [], [hole] if hole else [], problems
+        entry, at = entry["value"], (*at, "value")
+        if isinstance(entry, Mapping):
+            what = "expected a number, or a list of numbers, got a mapping"
+            return [], [], [Problem(at, what, f"a hole is {_FORM}")]
+    if not isinstance(entry, list):
+        return [(at, entry)], [], []
+    anchors = [((*at, i), value) for i, value in enumerate(entry)]
+    problems = _check_anchors(anchors, at)
+    return [] if problems else anchors, [], problems
+
+
+def _misread(entry: Mapping[str, Any], at: Place) -> list[Problem]:
+    """What keeps a mapping from being a value with or without a filter and bounds."""
+    unknown = [key for key in entry if key not in _KEYS]
     if unknown:
-        where = [((*at, key), f"no key {key!r} beside value:", near(key, _KEYS)) for key in unknown]
-        problems += [Problem(*parts) for parts in where]
-        return
+        parts = [((*at, k), f"no key {k!r} beside value:", near(k, _KEYS)) for k in unknown]
+        return [Problem(*part) for part in parts]
     if "value" not in entry:
-        problems.append(Problem(at, "needs a value: to start from, and for mergekit to read"))
-        return
-    if not is_hole(entry):
-        _read_entry(parameter, entry["value"], (*at, "value"), fixed, holes, problems)
-        return
-    hole, found = _read_hole(parameter, entry, at)
-    problems += found
-    if hole:
-        holes.append(hole)
+        what = "has no value:, to start from and for mergekit to read"
+        return [Problem(at, what, f"a hole is {_FORM}")]
+    text = entry.get("filter")
+    if text is not None and not isinstance(text, str):
+        what = f"expected a part of a tensor's name, got {shown(text)}"
+        return [Problem((*at, "filter"), what, "filter: self_attn")]
+    return []
+
+
+def _check_anchors(anchors: list[tuple[Place, Any]], at: Place) -> list[Problem]:
+    """The anchors of a gradient are plain numbers, and there is one at least."""
+    if not anchors:
+        return [Problem(at, "an empty list of anchors", f"a searchable gradient is {_GRADIENT}")]
+    what = "the anchors of a gradient are plain numbers; low: and high: stand beside value:"
+    return [
+        Problem(place, what, _GRADIENT)
+        for place, value in anchors
+        if isinstance(value, Mapping | list)
+    ]
 
 
 def _read_hole(
     parameter: str, entry: Mapping[str, Any], at: Place
 ) -> tuple[Hole | None, list[Problem]]:
+    where: Place = (*at, "value")
     gradient = isinstance(entry["value"], list)
-    values = tuple(entry["value"]) if gradient else (entry["value"],)
-    if not values:
-        return None, [Problem((*at, "value"), "an empty list of anchors")]
-    if any(isinstance(v, Mapping | list) or v is None for v in values):
-        what = "anchors are plain numbers; low: and high: stand beside value:"
-        return None, [Problem((*at, "value"), what, "{value: [0.2, 0.8], low: 0, high: 1}")]
+    starts = [(where, entry["value"])]
+    if gradient:
+        starts = [((*where, i), value) for i, value in enumerate(entry["value"])]
+    problems = _check_anchors(starts, where)
+    if problems:
+        return None, problems
     if "choices" in entry:
-        return _read_choices(parameter, entry, at, values, gradient)
-    problems = []
+        return _read_choices(parameter, entry, at, starts, gradient)
     bounds: dict[str, float] = {}
     for key in ("low", "high"):
         bound = number(entry.get(key))
         if key not in entry:
-            problems.append(
-                Problem(at, f"has no {key}:", "a hole is {value: 0.5, low: 0, high: 1}")
-            )
+            problems.append(Problem(at, f"has no {key}:", f"a hole is {_FORM}"))
         elif bound is None or not math.isfinite(bound):
-            problems.append(Problem((*at, key), f"expected a number, got {entry[key]!r}"))
+            what = f"expected a number, got {shown(entry[key])}"
+            problems.append(Problem((*at, key), what, f"a hole is {_FORM}"))
         else:
             bounds[key] = bound
-    numbers = [number(v) for v in values]
+    numbers = [number(value) for _, value in starts]
     problems += [
-        Problem((*at, "value"), f"expected a number, got {v!r}")
-        for v, n in zip(values, numbers, strict=True)
+        Problem(place, f"expected a number, got {shown(value)}")
+        for (place, value), n in zip(starts, numbers, strict=True)
         if n is None or not math.isfinite(n)
     ]
     log = entry.get("log", False)
     if not isinstance(log, bool):
-        problems.append(Problem((*at, "log"), f"expected true or false, got {log!r}"))
+        problems.append(Problem((*at, "log"), f"expected true or false, got {shown(log)}"))
     if problems:
         return None, problems
     low, high = bounds["low"], bounds["high"]
-    if low >= high:
-        problems.append(Problem((*at, "low"), f"low {low:g} is not below high {high:g}"))
-    elif log and low <= 0:
-        problems.append(Problem((*at, "low"), f"log: true needs a low above 0, got {low:g}"))
+    if problem := _misbound(low, high, log, at):
+        return None, [problem]
     floats = tuple(float(n) for n in numbers if n is not None)
+    what = f"between low {low:.10g} and high {high:.10g}"
     problems += [
-        Problem((*at, "value"), f"value {n:g} is not between low {low:g} and high {high:g}")
-        for n in floats
-        if low < high and not low <= n <= high
+        Problem(place, f"value {n:.10g} is not {what}", "the search starts from value:")
+        for (place, _), n in zip(starts, floats, strict=True)
+        if not low <= n <= high
     ]
     if problems:
         return None, problems
@@ -182,34 +217,55 @@ def _read_hole(
     return Hole(at, parameter, floats, gradient, low, high, log, filter=text), []
 
 
+def _misbound(low: float, high: float, log: bool, at: Place) -> Problem | None:
+    """What is wrong with two bounds, if anything."""
+    here = (*at, "low")
+    if low >= high:
+        hint = f"low: {high:.10g}, high: {low:.10g}" if low > high else "a hole needs room"
+        return Problem(here, f"low {low:.10g} is not below high {high:.10g}", hint)
+    if log and low <= 0:
+        what = f"log: true needs a low above 0, got {low:.10g}"
+        return Problem(here, what, f"low: {high / 1000:.10g}" if high > 0 else "log: false")
+    if not math.isfinite(high / low if log else high - low):
+        return Problem(here, "low and high are too far apart to compute with")
+    return None
+
+
 def _read_choices(
     parameter: str,
     entry: Mapping[str, Any],
     at: Place,
-    values: tuple[Scalar, ...],
+    starts: list[tuple[Place, Any]],
     gradient: bool,
 ) -> tuple[Hole | None, list[Problem]]:
     choices = entry["choices"]
     problems = [
-        Problem((*at, key), f"{key}: has no meaning beside choices:")
+        Problem((*at, key), "has no meaning beside choices:", "take one of them out")
         for key in ("low", "high", "log")
         if key in entry
     ]
     if not isinstance(choices, list) or len(choices) < 2:
-        problems.append(Problem((*at, "choices"), "expected a list of two values or more"))
-    elif any(isinstance(c, Mapping | list) or c is None for c in choices):
-        problems.append(Problem((*at, "choices"), "choices are plain values"))
-    else:
-        marks = {_typed(c) for c in choices}
-        if len(marks) < len(choices):
-            problems.append(Problem((*at, "choices"), "a choice stands twice"))
-        problems += [
-            Problem((*at, "value"), f"value {v!r} is not among the choices {choices}")
-            for v in values
-            if _typed(v) not in marks
-        ]
+        what = f"expected a list of two values or more, got {shown(choices)}"
+        problems.append(Problem((*at, "choices"), what, "{value: true, choices: [true, false]}"))
+        return None, problems
+    marks: set[tuple[bool, Scalar]] = set()
+    for i, choice in enumerate(choices):
+        if isinstance(choice, Mapping | list) or choice is None:
+            what = f"a choice is a plain value, got {shown(choice)}"
+            problems.append(Problem((*at, "choices", i), what))
+        elif _typed(choice) in marks:
+            problems.append(Problem((*at, "choices", i), f"{shown(choice)} stands twice"))
+        else:
+            marks.add(_typed(choice))
+    hint = "the search starts from value:"
+    problems += [
+        Problem(place, f"value {shown(value)} is not among the choices {shown(choices)}", hint)
+        for place, value in starts
+        if value is None or _typed(value) not in marks
+    ]
     if problems:
         return None, problems
+    values = tuple(value for _, value in starts)
     text = entry.get("filter")
     return Hole(at, parameter, values, gradient, choices=tuple(choices), filter=text), []
 

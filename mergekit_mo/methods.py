@@ -29,8 +29,12 @@ class Range:
         return above and below
 
     def __str__(self) -> str:
-        left, right = "(" if self.open_low else "[", ")" if self.open_high else "]"
-        return f"{left}{self.low:g}, {self.high:g}{right}"
+        if self.low > float("-inf") and self.high < float("inf") and not self.open_high:
+            return f"{'above' if self.open_low else 'from'} {self.low:g} to {self.high:g}"
+        over = f"above {self.low:g}" if self.open_low else f"{self.low:g} or more"
+        under = f"below {self.high:g}" if self.open_high else f"{self.high:g} or less"
+        ends = [over] * (self.low > float("-inf")) + [under] * (self.high < float("inf"))
+        return " and ".join(ends) or "any number"
 
 
 ANY = Range()
@@ -100,7 +104,7 @@ class Method:
         try:
             get(self.name).validate_inputs(list(models), base)
         except ValueError as error:
-            return f"{self.name}: {str(error)[:1].lower()}{str(error)[1:]}"
+            return str(error).replace("Merge method", self.name).replace("inputs", "models")
         return ""
 
 

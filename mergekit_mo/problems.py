@@ -6,7 +6,9 @@ Rule: whoever finds a mistake of the user's makes a `Problem`; only the command 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Hashable, Iterable, Iterator, Mapping
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,29 @@ Place = tuple[str | int, ...]
 """Keys and indices from the root of a YAML document to a node."""
 
 _MOST_NODES = 100_000  # an alias bomb is larger, a recipe is not
+_DEEPEST = 40  # a chain of aliases is deeper, a recipe is not
+_LONGEST = 60
+_TAG = "tag:yaml.org,2002:"
+_KINDS = {
+    "map": "a mapping",
+    "seq": "a list",
+    "str": "a text",
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "null": "nothing",
+    "timestamp": "a date",
+}
+_ADVICE = {
+    "cannot start any token": "indent with spaces; put quotes around a text that begins so",
+    "mapping values are not allowed": "a text with a colon in it needs quotes",
+    "could not find expected ':'": "each line of a mapping is key: value",
+    "found another document": "a recipe is one document: there is no --- inside",
+    "undefined alias": "an anchor, &name, stands before its alias, *name",
+    "expected <block end>": "the entries of one mapping or list begin in the same column",
+    "expected ',' or ": "a { or [ was not closed, or a comma is missing",
+}
+"""What to do about the parser's commoner complaints."""
 
 
 @dataclass(frozen=True)
@@ -67,8 +92,9 @@ class Source:
         rows = [f"{self.name}:{line}:{column}: {where}{problem.what}"]
         lines = self.text.splitlines()
         if 0 < line <= len(lines):
-            rows.append(f"{line:5} | {lines[line - 1].rstrip()}")
-            caret = " " * (column - 1) + "^"
+            text = lines[line - 1].rstrip()
+            rows.append(f"{line:5} | {text}")
+            caret = re.sub(r"[^\t]", " ", text[: column - 1].ljust(column - 1)) + "^"
             rows.append(f"      | {caret} {problem.hint}".rstrip())
         elif problem.hint:
             rows.append(f"      | {problem.hint}")
@@ -81,6 +107,19 @@ def path_text(place: Place) -> str:
     for key in place:
         text += f"[{key}]" if isinstance(key, int) else f".{key}" if text else str(key)
     return text
+
+
+def shown(value: object) -> str:
+    """A value as its YAML reads, cut short."""
+    if value is None:
+        return "nothing"
+    if isinstance(value, str | bytes):
+        text = repr(value)
+    elif isinstance(value, bool | list | dict):
+        text = json.dumps(value, ensure_ascii=False, default=str)
+    else:
+        text = str(value)
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
 
 
 def near(word: object, known: Iterable[str], *, what: str = "known") -> str:
@@ -99,7 +138,7 @@ def read_source(path: Path) -> Source:
         UserError: the file cannot be read.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except OSError as error:
         raise UserError(f"{path}: {error.strerror or error}", status=2) from error
     except UnicodeDecodeError as error:
@@ -107,37 +146,63 @@ def read_source(path: Path) -> Source:
     return parse_source(text, str(path))
 
 
+class _Loader(yaml.SafeLoader):
+    """PyYAML's safe loader, to which `1e-4` is a number, as it is to YAML 1.2."""
+
+
+_Loader.add_implicit_resolver(
+    f"{_TAG}float",
+    re.compile(r"^[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)[eE][-+]?[0-9]+$"),
+    list("-+.0123456789"),
+)
+
+
 def parse_source(text: str, name: str) -> Source:
     """Parses YAML text; see `read_source`."""
     marks: dict[Place, tuple[int, int]] = {}
     problems: list[Problem] = []
     try:
-        loader = yaml.SafeLoader(text)
+        loader = _Loader(text)
         node = loader.get_single_node()
-        for place, line, column, problem in _walk(node):
-            marks[place] = (line, column)
+        for place, mark, problem in _walk(loader, node):
+            marks.setdefault(place, (mark.line + 1, mark.column + 1))
             if problem:
-                problems.append(Problem(place, problem))
+                problems.append(problem)
         tree = None if problems or node is None else loader.construct_document(node)
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        marks[()] = (mark.line + 1, mark.column + 1) if mark else (1, 1)
-        what = f"not valid YAML: {error.problem or error.context}"
-        raise RecipeError(Source(name, text, None, marks), [Problem((), what)]) from error
-    except (yaml.YAMLError, ValueError, RecursionError, OverflowError) as error:
-        marks[()] = (1, 1)
-        what = f"not valid YAML: {str(error) or type(error).__name__}"
-        raise RecipeError(Source(name, text, None, marks), [Problem((), what)]) from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        marks[()], problem = _invalid(error, text)
+        raise RecipeError(Source(name, text, None, marks), [problem]) from error
     source = Source(name, text, tree, marks)
     if not problems and not isinstance(tree, dict):
-        problems = [Problem((), "a recipe is a mapping", "for example: merge_method: linear")]
+        hint = "it begins, for example, with merge_method: linear"
+        problems = [Problem((), f"a recipe is a mapping, this is {shown(tree)}", hint)]
     if problems:
         raise RecipeError(source, problems)
     return source
 
 
-def _walk(root: yaml.Node | None) -> Iterator[tuple[Place, int, int, str]]:
-    """Every node with its place, line, column and, if it is faulty, what is wrong with it."""
+def _invalid(error: Exception, text: str) -> tuple[tuple[int, int], Problem]:
+    """Where and why the parser gave up."""
+    line, column, what = 1, 1, str(error) or type(error).__name__
+    if isinstance(error, yaml.MarkedYAMLError):
+        mark = error.problem_mark or error.context_mark
+        line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
+        what = error.problem or error.context or what
+        what = f"{error.context}, {what}" if what.startswith("but ") else what
+    elif isinstance(error, yaml.reader.ReaderError):
+        before = text[: error.position]
+        line, column = before.count("\n") + 1, len(before) - before.rfind("\n")
+        what = f"the character {chr(error.character)!r} is not allowed"
+    elif isinstance(error, RecursionError):
+        what = "nested too deep"
+    hint = next((advice for key, advice in _ADVICE.items() if key in what), "")
+    return (line, column), Problem((), f"not valid YAML: {what}", hint)
+
+
+def _walk(
+    loader: yaml.SafeLoader, root: yaml.Node | None
+) -> Iterator[tuple[Place, yaml.Mark, Problem | None]]:
+    """Every node with its place, where it begins and, if it is faulty, what is wrong with it."""
     # A node, its place, what contains it, and where it begins: a value begins at its key.
     stack: list[tuple[yaml.Node, Place, tuple[int, ...], yaml.Mark]] = []
     if root is not None:
@@ -146,23 +211,61 @@ def _walk(root: yaml.Node | None) -> Iterator[tuple[Place, int, int, str]]:
         if not stack:
             return
         node, place, above, mark = stack.pop()
-        line, column = mark.line + 1, mark.column + 1
         if id(node) in above:
-            yield place, line, column, "contains itself through an alias"
+            hint = "write out what the alias stands for"
+            yield place, mark, Problem(place, "contains itself through an alias", hint)
             continue
-        yield place, line, column, ""
+        if len(above) > _DEEPEST:
+            what = f"nested more than {_DEEPEST} deep"
+            yield place[:1], mark, Problem(place[:1], what, "take out its chain of aliases")
+            return
+        what = _fault(loader, node)
+        yield place, mark, Problem(place, what) if what else None
         inside = (*above, id(node))
         if isinstance(node, yaml.SequenceNode):
             stack += [(c, (*place, i), inside, c.start_mark) for i, c in enumerate(node.value)]
         elif isinstance(node, yaml.MappingNode):
-            seen: set[Hashable] = set()
-            for key, child in node.value:
-                name = key.value if isinstance(key, yaml.ScalarNode) else "?"
-                here, start = (*place, name), key.start_mark
-                if name in seen and name != "<<":
-                    yield here, start.line + 1, start.column + 1, f"the key {name!r} stands twice"
-                    continue
-                seen.add(name)
-                stack.append((child, here, inside, start))
+            for key, child, problem in _entries(node, place):
+                if problem:
+                    yield problem.place, key.start_mark, problem
+                elif key.tag != f"{_TAG}merge":
+                    stack.append((child, (*place, key.value), inside, key.start_mark))
+                else:  # what it brings stands where the anchor is, below what is written here
+                    many = child.value if isinstance(child, yaml.SequenceNode) else [child]
+                    stack[:0] = [(c, place, inside, c.start_mark) for c in many]
     if stack:
-        yield (), 1, 1, f"more than {_MOST_NODES} nodes once aliases are followed"
+        what = f"more than {_MOST_NODES} values once its aliases are followed"
+        yield (), stack[0][3], Problem((), what, "take out its lists of aliases to lists")
+
+
+def _entries(
+    node: yaml.MappingNode, place: Place
+) -> Iterator[tuple[yaml.Node, yaml.Node, Problem | None]]:
+    """The keys and values of a mapping, and what is wrong with the keys."""
+    first: dict[str, int] = {}
+    for key, child in node.value:
+        text = key.value if isinstance(key, yaml.ScalarNode) else "?"
+        problem = None
+        if key.tag == f"{_TAG}merge":
+            pass
+        elif key.tag != f"{_TAG}str" or not isinstance(key, yaml.ScalarNode):
+            what = f"the key {text!r} is not a text to YAML"
+            problem = Problem((*place, text), what, "put it in quotes")
+        elif text in first:
+            hint = f"first on line {first[text]}; YAML would drop that one without a word"
+            problem = Problem((*place, text), f"the key {text!r} stands twice", hint)
+        first.setdefault(text, key.start_mark.line + 1)
+        yield key, child, problem
+
+
+def _fault(loader: yaml.SafeLoader, node: yaml.Node) -> str:
+    """What makes a node unreadable by itself."""
+    kind = _KINDS.get(node.tag.removeprefix(_TAG))
+    if kind is None:
+        return f"the tag {node.tag.replace(_TAG, '!!')} has no place in a recipe"
+    if isinstance(node, yaml.ScalarNode):
+        try:
+            str(loader.construct_object(node))
+        except (ValueError, LookupError, AttributeError, OverflowError, yaml.YAMLError):
+            return f"{shown(node.value)} cannot be read as {kind}"
+    return ""

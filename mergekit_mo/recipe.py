@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,12 +16,14 @@ from typing import Any
 
 from mergekit_mo.configuration import Configuration, read_configuration
 from mergekit_mo.evaluation import Evaluation, read_evaluation
-from mergekit_mo.problems import Place, Problem, RecipeError, Source, near, read_source
+from mergekit_mo.holes import number
+from mergekit_mo.problems import Place, Problem, RecipeError, Source, near, read_source, shown
 
 _SEARCH_KEYS = frozenset(
     {"objectives", "evaluation", "optimizer", "budget", "seed", "merge_method"}
 )
 _COMMON = frozenset({"name", "threshold"})
+_OBJECTIVES = "objectives: [{task: my_task, metric: acc}, sparsity]"
 DEFAULT_OPTIMIZER = "qlognehvi"
 DEFAULT_BUDGET = 30
 
@@ -99,21 +102,30 @@ def read_recipe(
     tree: dict[str, Any] = source.tree
     problems: list[Problem] = []
     block = tree.get("search")
+    if "search" not in tree:
+        problems.append(Problem((), "has no search: block", f"search: {{{_OBJECTIVES}}}"))
+    elif not isinstance(block, dict):
+        what = f"expected a mapping, got {shown(block)}"
+        problems.append(Problem(("search",), what, f"search: {{{_OBJECTIVES}}}"))
+    elif "objectives" not in block:
+        problems.append(Problem(("search",), "has no objectives:", _OBJECTIVES))
     if not isinstance(block, dict):
-        what = "has no search: block" if "search" not in tree else "search: is a mapping"
-        problems.append(Problem(("search",), what, "search: {objectives: […]}"))
         block = {}
-    for key in block.keys() - _SEARCH_KEYS:
-        what = f"search has no key {key!r}"
-        problems.append(Problem(("search", key), what, near(key, _SEARCH_KEYS)))
+    problems += [
+        Problem(("search", key), f"search has no key {key!r}", near(key, _SEARCH_KEYS))
+        for key in block
+        if key not in _SEARCH_KEYS
+    ]
     choices = block.get("merge_method")
     at: Place = ("search", "merge_method")
     if choices is not None and not (isinstance(choices, list) and len(choices) > 1):
-        problems.append(Problem(at, "expected a list of two methods or more"))
+        what = f"expected a list of two methods or more, got {shown(choices)}"
+        problems.append(Problem(at, what, "merge_method: [ties, dare_ties]"))
         choices = None
     configuration, found = read_configuration(tree, folder, choices, at)
     problems += found
-    if configuration and not configuration.holes and len(configuration.methods) < 2:
+    fixed = configuration and not configuration.holes and len(configuration.methods) < 2
+    if fixed and not found:
         hint = "mark a number: weight: {value: 0.5, low: 0, high: 1}"
         problems.append(Problem((), "nothing to search: it has no hole", hint))
     objectives, found = _objectives(block)
@@ -147,8 +159,8 @@ def _whole(
 ) -> int:
     value = block.get(key, default)
     if type(value) is not int or value < least:
-        what = f"expected a whole number of {least} or more, got {value!r}"
-        problems.append(Problem(("search", key), what))
+        what = f"expected a whole number of {least} or more, got {shown(value)}"
+        problems.append(Problem(("search", key), what, f"{key}: {default}"))
         return default
     return value
 
@@ -162,22 +174,29 @@ def _optimizer(node: Any) -> tuple[Choice | None, list[Problem]]:
         if settings is None or isinstance(settings, Mapping):
             return Choice(str(kind), settings or {}, (*place, kind)), []
     hint = "optimizer: sobol, or optimizer: {sobol: {setting: value}}"
-    return None, [Problem(place, f"expected a name, got {node!r}", hint)]
+    return None, [Problem(place, f"expected one optimizer, got {shown(node)}", hint)]
 
 
 def _objectives(block: Mapping[str, Any]) -> tuple[tuple[Choice, ...], list[Problem]]:
     place: Place = ("search", "objectives")
-    node = block.get("objectives")
+    if "objectives" not in block:
+        return (), []
+    node = block["objectives"]
     if not isinstance(node, list) or not node:
-        hint = "objectives: [{task: my_task, metric: acc}, sparsity]"
-        return (), [Problem(place, "has no objectives:", hint)]
+        what = f"expected a list of one objective or more, got {shown(node)}"
+        return (), [Problem(place, what, _OBJECTIVES)]
     found: list[Choice] = []
     problems: list[Problem] = []
     for i, entry in enumerate(node):
         choice, problem = _objective(entry, (*place, i))
+        problems += [problem] if problem else []
+        if choice and choice.name and choice.name in [other.name for other in found]:
+            what = f"another objective is called {choice.name!r} already"
+            problems.append(Problem((*place, i, "name"), what))
+        elif choice and entry in node[:i]:
+            problems.append(Problem((*place, i), "this objective stands twice", "take it out"))
         if choice:
             found.append(choice)
-        problems += [problem] if problem else []
     return tuple(found), problems
 
 
@@ -187,19 +206,20 @@ def _objective(entry: Any, place: Place) -> tuple[Choice | None, Problem | None]
         return Choice(entry, {}, place), None
     hint = "{task: my_task, metric: acc, threshold: 0.4}, or sparsity"
     if not isinstance(entry, Mapping):
-        return None, Problem(place, f"expected an objective, got {entry!r}", hint)
+        return None, Problem(place, f"expected an objective, got {shown(entry)}", hint)
     name, threshold = entry.get("name"), entry.get("threshold")
     if name is not None and not (isinstance(name, str) and name.strip()):
-        return None, Problem((*place, "name"), f"expected a text, got {name!r}")
-    if threshold is not None and type(threshold) not in (int, float):
-        return None, Problem((*place, "threshold"), f"expected a number, got {threshold!r}")
+        return None, Problem((*place, "name"), f"expected a text, got {shown(name)}")
+    bound = number(threshold)
+    if threshold is not None and (bound is None or not math.isfinite(bound)):
+        return None, Problem((*place, "threshold"), f"expected a number, got {shown(threshold)}")
     own = {key: value for key, value in entry.items() if key not in _COMMON}
-    bound = None if threshold is None else float(threshold)
     if "task" in own:
         return Choice("task", own, place, name, bound), None
     if len(own) != 1:
         return None, Problem(place, "expected one kind of objective, or task:", hint)
     ((kind, settings),) = own.items()
     if settings is not None and not isinstance(settings, Mapping):
-        return None, Problem((*place, kind), f"expected settings, got {settings!r}")
+        what = f"expected the settings of {kind}, got {shown(settings)}"
+        return None, Problem((*place, kind), what, f"{{{kind}: {{setting: value}}}}")
     return Choice(str(kind), settings or {}, place, name, bound), None

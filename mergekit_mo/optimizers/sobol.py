@@ -6,6 +6,7 @@ and its position from the number of candidates, so that asks of any size walk on
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,7 +32,12 @@ class Sobol(Optimizer):
 
 
 def spread(
-    space: Space, archive: Archive, count: int, seed: SeedSequence, origin: str
+    space: Space,
+    archive: Archive,
+    count: int,
+    seed: SeedSequence,
+    origin: str,
+    taken: Iterable[tuple[float, ...]] = (),
 ) -> list[Candidate]:
     """The next points of the run's Sobol sequence that no trial has yet.
 
@@ -41,17 +47,19 @@ def spread(
         count: how many are wanted.
         seed: of this ask; only its first word, the run's seed, is used.
         origin: what the candidates say of where they come from.
+        taken: points that are taken besides, by other candidates of this ask.
     """
-    taken = {t.unit for t in archive.candidates}
+    known = {t.unit for t in archive.candidates}.union(taken)
     sampler = qmc.Sobol(d=space.dim, scramble=True, rng=np.random.default_rng(run_seed(seed)))
-    sampler.fast_forward(sum(t.origin == origin for t in archive.candidates))
+    if gone := sum(t.origin == origin for t in archive.candidates):
+        sampler.fast_forward(gone)  # scipy refuses 0
     found: list[Candidate] = []
     for _ in range(_MOST_DRAWS):
         if len(found) == count:
             break
         candidate = space.candidate(sampler.random(1)[0], origin)
-        if candidate.unit not in taken:
-            taken.add(candidate.unit)
+        if candidate.unit not in known:
+            known.add(candidate.unit)
             found.append(candidate)
     return found
 

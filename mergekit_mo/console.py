@@ -1,0 +1,267 @@
+"""Events become lines, a live screen or JSON: the only file that prints.
+
+Rule: data goes to standard output, narration to standard error.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import sys
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path, PurePath
+from typing import Any, Protocol
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.markup import escape
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from mergekit_mo.archive import Archive
+from mergekit_mo.export import figure
+from mergekit_mo.loop import Ended, Event, Finished, Opened, Started, Warned
+from mergekit_mo.scales import anchored_columns
+from mergekit_mo.trial import Trial
+
+_MOST_ROWS = 10
+_FILE_WIDTH = 240  # a table in a file or a pipe is not broken at 80 columns
+
+
+class Screen(Protocol):
+    """Shows a search to somebody."""
+
+    def show(self, event: Event) -> None:
+        """Takes the next event."""
+
+
+class JsonLines:
+    """Every event as one line of JSON on standard output."""
+
+    def show(self, event: Event) -> None:
+        """See `Screen.show`."""
+        record: dict[str, Any] = {"event": type(event).__name__.lower()}
+        if isinstance(event, Started):
+            record |= {"out": str(event.out), "budget": event.budget, "done": event.done}
+        elif isinstance(event, Finished):
+            record |= {"trial": asdict(event.trial), "on_front": event.on_front}
+        elif isinstance(event, Opened):
+            record |= {"trial": asdict(event.trial)}
+        elif isinstance(event, Warned):
+            record |= {"message": event.message}
+        else:
+            record |= {"out": str(event.out), "front": [asdict(t) for t in event.front]}
+        print(json.dumps(record), flush=True)
+
+
+class Lines:
+    """A line for each trial on standard error, the tables at the end on standard output."""
+
+    def __init__(self, out: Console, err: Console) -> None:
+        self.out, self.err = out, err
+        self.archive: Archive | None = None
+        self.budget = 0
+
+    def show(self, event: Event) -> None:
+        """See `Screen.show`."""
+        if isinstance(event, Started):
+            self.archive, self.budget = event.archive, event.budget
+            verb = f"resumes after {event.done} trials" if event.done else "starts"
+            self.say(f"{event.out}: the search {verb}, {event.budget} merges in all")
+        elif isinstance(event, Finished):
+            self.say(self._line(event))
+        elif isinstance(event, Opened):
+            scores = "  ".join(f"{g} {figure(m)}" for g, m in event.trial.holdout.items())
+            self.say(f"hold-out of {_name(event.trial)}: {scores}")
+        elif isinstance(event, Warned):
+            self.say(f"warning: {event.message}")
+        else:
+            show_end(event, self.out)
+
+    def say(self, text: str) -> None:
+        """Prints a line of narration."""
+        self.err.print(escape(text), soft_wrap=True, highlight=False)
+
+    def _line(self, event: Finished) -> str:
+        trial = event.trial
+        head = f"{_name(trial):>10}  {trial.seconds or 0:6.1f} s  "
+        if trial.status == "failed":
+            return f"{head}failed: {(trial.error or '').splitlines()[0]}"
+        scores = "  ".join(f"{goal} {figure(m)}" for goal, m in trial.scores.items())
+        return f"{head}{scores}{'  joins the front' if event.on_front else ''}"
+
+
+class LiveScreen(Lines):
+    """A progress line and the front so far beside the parents, kept up to date in place."""
+
+    def __init__(self, out: Console, err: Console, live: Live) -> None:
+        super().__init__(out, err)
+        self.live = live
+        self.begun = time.monotonic()
+        self.before = 0
+
+    def show(self, event: Event) -> None:
+        """See `Screen.show`."""
+        if isinstance(event, Started):
+            self.before = sum(t.status != "waiting" for t in event.archive.candidates)
+        if isinstance(event, Ended):
+            self.live.update(Text(""))
+            self.live.stop()
+        if isinstance(event, Started | Warned | Ended):
+            super().show(event)
+        if self.archive is not None and not isinstance(event, Ended):
+            self.live.update(self._screen(self.archive), refresh=True)
+
+    def _screen(self, archive: Archive) -> RenderableType:
+        done = [t for t in archive.candidates if t.status != "waiting"]
+        failed = sum(t.status == "failed" for t in done)
+        elapsed = time.monotonic() - self.begun
+        rate = elapsed / max(len(done) - self.before, 1)
+        left = rate * (self.budget - len(done)) if len(done) > self.before else None
+        words = [f"{len(done)}/{self.budget} merges"]
+        words += [f"[red]{failed} failed[/red]"] if failed else []
+        words += [f"{clock(elapsed)} elapsed"]
+        words += [f"about {clock(left)} left"] if left is not None else []
+        bar = Table.grid(padding=(0, 1))
+        bar.add_row(ProgressBar(self.budget, len(done), width=24), "  ".join(words))
+        return Group(bar, trial_table(archive, _best(archive)))
+
+
+def _best(archive: Archive) -> list[Trial]:
+    """At most ten members of the front, by the first goal."""
+    front = archive.front()
+    scores = archive.matrix(front)[:, 0].tolist()
+    order = sorted(range(len(front)), key=lambda i: -scores[i])
+    return [front[i] for i in order][:_MOST_ROWS]
+
+
+def trial_table(archive: Archive, trials: list[Trial], *, holdout: bool = False) -> Table:
+    """The parents on top, then the trials, one row each."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("trial")
+    for goal in archive.goals:
+        table.add_column(escape(goal.name) + (" ↑" if goal.maximize else " ↓"), justify="right")
+        if holdout:
+            table.add_column("hold-out", justify="right", style="cyan")
+    for trial in [*archive.references, *trials]:
+        cells = [escape(_name(trial))]
+        for goal in archive.goals:
+            cells.append(figure(trial.scores.get(goal.name)))
+            if holdout:
+                cells.append(figure(trial.holdout.get(goal.name)))
+        table.add_row(*cells, style="dim" if trial.role == "reference" else "")
+    return table
+
+
+def show_end(event: Ended, out: Console) -> None:
+    """The front with its hold-out scores, what it is worth, and where it is."""
+    archive, front = event.archive, list(event.front)
+    opened = any(t.holdout for t in front)
+    out.print(trial_table(archive, front, holdout=opened), soft_wrap=True)
+    out.print()
+    for line in summary(archive, front):
+        out.print(escape(line), soft_wrap=True, highlight=False)
+    out.print(escape(f"front: {event.out / 'front'}"), soft_wrap=True, highlight=False)
+
+
+def summary(archive: Archive, front: list[Trial]) -> Iterator[str]:
+    """Hypervolumes of front and parents, and what the scales cannot tell."""
+    parents = [t for t in archive.references if t.status == "done"]
+    failed = sum(t.status == "failed" for t in archive.candidates)
+    count = f"{len(archive.candidates)} merges"
+    yield f"{len(front)} of {count} on the front" + (f", {failed} failed" if failed else "")
+    scales = archive.scales
+    for i, scale in enumerate(scales):
+        if i not in anchored_columns(scales):
+            yield f"{scale.goal.name}: the parents do not differ; left out of hypervolume"
+    for scale in scales:
+        if scale.anchored and not _differ(parents, scale.goal.name):
+            yield f"{scale.goal.name}: the parents lie within two standard errors of each other"
+    yield (
+        f"hypervolume, search items: front {archive.hypervolume(front):.4f}, "
+        f"parents {archive.hypervolume(parents):.4f}"
+    )
+    both = [t for t in (*front, *parents) if t.holdout]
+    if front and len(both) == len(front) + len(parents):
+        yield (
+            f"hypervolume, hold-out:     front {archive.hypervolume(front, 'holdout'):.4f}, "
+            f"parents {archive.hypervolume(parents, 'holdout'):.4f}"
+        )
+
+
+def _differ(parents: list[Trial], goal: str) -> bool:
+    """Whether the best and the worst parent lie more than two standard errors apart."""
+    found = sorted((t.scores[goal] for t in parents), key=lambda m: m.value)
+    if not found or found[0].stderr is None or found[-1].stderr is None:
+        return True
+    error = math.hypot(found[0].stderr, found[-1].stderr)
+    return found[-1].value - found[0].value > 2 * error
+
+
+def _name(trial: Trial) -> str:
+    """A reference by its model, a candidate by its number."""
+    return PurePath(trial.origin).name if trial.role == "reference" else str(trial.number)
+
+
+def clock(seconds: float | None) -> str:
+    """A duration for people."""
+    whole = int(seconds or 0)
+    if whole < 3600:
+        return f"{whole // 60}:{whole % 60:02d}"
+    return f"{whole // 3600}:{whole % 3600 // 60:02d}:{whole % 60:02d}"
+
+
+@contextmanager
+def screen(*, as_json: bool, quiet: bool = False) -> Iterator[Screen]:
+    """The screen that suits where the output goes."""
+    if as_json:
+        yield JsonLines()
+        return
+    out, err = Console(), Console(stderr=True, quiet=quiet)
+    if not out.is_terminal:
+        out.width = _FILE_WIDTH
+    if not err.is_terminal or quiet:
+        yield Lines(out, err)
+        return
+    with Live(console=err, auto_refresh=False, transient=True) as live:
+        yield LiveScreen(out, err, live)
+
+
+def quiet_libraries() -> None:
+    """Keeps other libraries' progress bars and notes off the screen; errors still show."""
+    import datasets
+    import transformers
+
+    transformers.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    datasets.disable_progress_bars()
+    for name in ("mergekit", "lm_eval", "datasets", "root"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    logging.getLogger().setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module=r"(transformers|mergekit|lm_eval|datasets|torch)\b")
+
+
+def complain(text: str) -> None:
+    """Prints an error for the user."""
+    print(text, file=sys.stderr)
+
+
+def say(text: str) -> None:
+    """Prints narration."""
+    print(text, file=sys.stderr)
+
+
+def tell(text: str) -> None:
+    """Prints data."""
+    print(text)
+
+
+def out_name(recipe: Path) -> Path:
+    """The run folder of a recipe where none is named."""
+    return Path("runs") / recipe.stem

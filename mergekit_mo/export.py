@@ -1,0 +1,174 @@
+"""What a finished search leaves to read: front YAMLs, tables and a picture.
+
+Rule: a front YAML is plain mergekit, and its header holds every command and figure that somebody
+needs who has nothing but that file.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import shlex
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from mergekit_mo.archive import Archive
+from mergekit_mo.files import write_file
+from mergekit_mo.options import command_line
+from mergekit_mo.picture import draw_front
+from mergekit_mo.trial import Measurement, Trial
+
+if TYPE_CHECKING:
+    from mergekit_mo.harness import Asked
+    from mergekit_mo.preflight import Ready
+
+
+class _Dumper(yaml.SafeDumper):
+    """YAML as mergekit writes it: lists of numbers on one line."""
+
+
+def _numbers_in_flow(dumper: _Dumper, data: list[Any]) -> yaml.Node:
+    flow = all(isinstance(entry, int | float) for entry in data)
+    return dumper.represent_sequence("tag:yaml.org,2002:seq", data, flow_style=flow)
+
+
+_Dumper.add_representer(list, _numbers_in_flow)
+
+
+def config_text(config: Any) -> str:
+    """A mergekit configuration as YAML text."""
+    return yaml.dump(config, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+
+
+def write_outputs(archive: Archive, ready: Ready, out: Path) -> None:
+    """Writes `front/`, `front.csv`, `trials.csv` and `front.png` into a run folder."""
+    front = archive.front()
+    folder = out / "front"
+    names = {f"{trial.number:03d}.yaml" for trial in front}
+    for old in folder.glob("*.yaml"):
+        if old.name not in names:  # of the same run, before it was extended
+            old.unlink()
+    for trial in front:
+        path = folder / f"{trial.number:03d}.yaml"
+        write_file(path, front_text(archive, ready, trial, path))
+    write_file(out / "front.csv", table_text(archive, front))
+    write_file(out / "trials.csv", table_text(archive, archive.trials))
+    write_file(out / "front.png", draw_front(archive))
+
+
+def front_text(archive: Archive, ready: Ready, trial: Trial, path: Path) -> str:
+    """A trial's configuration with its header."""
+    header = "\n".join(f"# {line}".rstrip() for line in _header(archive, ready, trial, path))
+    return f"{header}\n{config_text(dict(trial.config))}"
+
+
+def _header(archive: Archive, ready: Ready, trial: Trial, path: Path) -> Iterator[str]:
+    run = path.resolve().parent.parent
+    model = run / "models" / f"{trial.number:03d}"
+    yield f"Trial {trial.number} of {run.name}, proposed by {trial.origin}."
+    yield ""
+    width = max(len(goal.name) for goal in archive.goals)
+    yield f"{'':{width}}  {'search':>20}  {'hold-out':>20}"
+    for goal in archive.goals:
+        found = [figure(s.get(goal.name)) for s in (trial.scores, trial.holdout)]
+        arrow = "up" if goal.maximize else "down"
+        yield f"{goal.name:{width}}  {found[0]:>20}  {found[1]:>20}  better {arrow}"
+    yield ""
+    yield "Make the model that was scored, bit for bit (same device and number of threads):"
+    flags = command_line(ready.flags, device=ready.device, threads=archive.fact("threads"))
+    yield f"  mergekit-yaml {quoted(path.resolve())} {quoted(model)} {flags}"
+    yield f"  sha256 of its tensors: {trial.digest}"
+    for asked in ready.tasks:
+        yield ""
+        yield from _score_command(ready, asked, model, run)
+
+
+def _score_command(ready: Ready, asked: Asked, model: Path, run: Path) -> Iterator[str]:
+    """How lm-eval gives one task's search scores again."""
+    evaluation = ready.recipe.evaluation
+    words = [
+        f"cd {quoted(asked.path.parent)} && lm_eval run --model hf",
+        f"--model_args {quoted(_model_args(ready, model))}",
+        f"--tasks {quoted(asked.path)} --device {ready.device}",
+        f"--batch_size {evaluation.batch_size}",
+    ]
+    shots = asked.task.get_config("num_fewshot")
+    if evaluation.num_fewshot is not None:
+        words.append(f"--num_fewshot {evaluation.num_fewshot}")
+    if evaluation.apply_chat_template:
+        multiturn = evaluation.fewshot_as_multiturn
+        words.append("--apply_chat_template")
+        words.append(f"--fewshot_as_multiturn {multiturn is not False}")
+    if evaluation.system_instruction:
+        words.append(f"--system_instruction {quoted(evaluation.system_instruction)}")
+    if asked.task.config.output_type == "generate_until":
+        words.append(f"--gen_kwargs {quoted(_gen_kwargs(asked))}")
+    items = len(asked.items["search"])
+    everything = items == asked.total
+    if shots and not everything:
+        yield f"Score it again ({asked.name}: lm-eval's prompts of few-shot items depend on the"
+        yield f"items that are asked, so ask all; the {items} search items are among its samples):"
+    elif everything:
+        yield f"Score it again ({asked.name}, all {items} items):"
+    else:
+        yield f"Score it again ({asked.name}, the {items} search items):"
+        words.append(f"--samples {quoted(run / 'items' / 'search.json')}")
+    yield "  " + " ".join(words)
+
+
+def _model_args(ready: Ready, model: Path) -> str:
+    length = ready.recipe.evaluation.max_length
+    return f"pretrained={model}" + (f",max_length={length}" if length else "")
+
+
+def _gen_kwargs(asked: Asked) -> str:
+    """The greedy settings that the search ran a task with."""
+    known = asked.task.config.generation_kwargs or {}
+    plain = {k: v for k, v in known.items() if isinstance(v, bool | int | float)}
+    return ",".join(f"{key}={value}" for key, value in plain.items())
+
+
+def quoted(word: object) -> str:
+    """A word as a shell takes it."""
+    return shlex.quote(str(word))
+
+
+def figure(measurement: Measurement | None) -> str:
+    """A score with its standard error, for people."""
+    if measurement is None:
+        return "-"
+    large = abs(measurement.value) >= 1e4
+    value = f"{measurement.value:.5g}" if large else f"{measurement.value:.4f}"
+    return f"{value} ± {measurement.stderr:.4f}" if measurement.stderr else value
+
+
+def table_text(archive: Archive, trials: Iterable[Trial]) -> str:
+    """Trials as CSV: number, origin, status, each goal and its standard error, the hold-out."""
+    names = [goal.name for goal in archive.goals]
+    columns = [column for name in names for column in (name, f"{name}_stderr")]
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(
+        [
+            "trial",
+            "origin",
+            "status",
+            *columns,
+            *(f"holdout_{c}" for c in columns),
+            "seconds",
+            "error",
+        ]
+    )
+    for trial in trials:
+        cells: list[Any] = []
+        for scores in (trial.scores, trial.holdout):
+            for name in names:
+                found = scores.get(name)
+                cells += [None, None] if found is None else [found.value, found.stderr]
+        writer.writerow(
+            [trial.number, trial.origin, trial.status, *cells, trial.seconds, trial.error]
+        )
+    return file.getvalue()

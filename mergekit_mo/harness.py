@@ -1,0 +1,325 @@
+"""Merged models are asked and scored through lm-eval: tasks loaded once, prompts built once.
+
+Rule: the prompts are those of lm-eval's full run. Few-shot examples are drawn from one stream over
+all documents, so a task's prompts are built for all of them, in order, and ours are kept.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import math
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from lm_eval.api.instance import Instance
+from lm_eval.api.metrics import mean
+from lm_eval.api.task import Task
+from lm_eval.models.huggingface import HFLM
+
+from mergekit_mo.evaluation import Evaluation
+from mergekit_mo.tasks import TaskError
+from mergekit_mo.trial import Measurement, Split
+
+FEWSHOT_SEED = 1234
+"""The seed of lm-eval's own command line."""
+
+_JACKKNIFE_GROUPS = 100
+_SAMPLING = ("temperature", "top_p", "top_k", "min_p")
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What a model answered to the items of one task.
+
+    Attributes:
+        ids: document numbers of the task, ascending.
+        responses: of each item, what its filtered responses were, by filter.
+        values: of each `metric,filter`, one value an item, as the task's aggregation takes them.
+        measured: of each `metric,filter`, the aggregate and its standard error.
+    """
+
+    ids: tuple[int, ...]
+    responses: Mapping[str, list[Any]]
+    values: Mapping[str, list[Any]]
+    measured: Mapping[str, Measurement]
+
+    def plain(self) -> dict[str, Any]:
+        """As JSON, for the archive."""
+        return {
+            "ids": list(self.ids),
+            "responses": _plain(self.responses),
+            "values": _plain(self.values),
+        }
+
+
+@dataclass
+class Asked:
+    """A task with the items that are asked.
+
+    Attributes:
+        task: lm-eval's object.
+        path: its file.
+        items: document numbers by split.
+        total: how many documents the task has.
+    """
+
+    task: Task
+    path: Path
+    items: Mapping[Split, tuple[int, ...]]
+    total: int
+    _requests: dict[int, list[Instance]] = field(default_factory=dict, repr=False)
+
+    @property
+    def name(self) -> str:
+        """The task's name."""
+        return str(self.task.task_name)
+
+
+class Harness:
+    """Asks models the items of several tasks.
+
+    Args:
+        tasks: the tasks, with the items to ask.
+        evaluation: how to ask.
+    """
+
+    def __init__(self, tasks: Sequence[Asked], evaluation: Evaluation) -> None:
+        self.tasks = {asked.name: asked for asked in tasks}
+        self.evaluation = evaluation
+        self._lm: HFLM | None = None
+        self._key: tuple[int, int] | None = None
+        self._prompts_key: str | None = None
+
+    def ask(self, model: Any, tokenizer: Any, split: Split) -> dict[str, Answers]:
+        """Asks a model every task's items of a split.
+
+        Args:
+            model: a causal language model on its device.
+            tokenizer: its tokenizer.
+            split: `search` or `holdout`.
+
+        Returns:
+            The answers by task.
+        """
+        lm = self._wrapper(model, tokenizer)
+        self._build_prompts(lm)
+        chosen = {
+            name: [i for d in asked.items[split] for i in asked._requests[d]]
+            for name, asked in self.tasks.items()
+        }
+        _run(lm, [i for instances in chosen.values() for i in instances])
+        return {
+            name: _collect(self.tasks[name].task, self.tasks[name].items[split], instances)
+            for name, instances in chosen.items()
+            if instances
+        }
+
+    def _wrapper(self, model: Any, tokenizer: Any) -> HFLM:
+        """lm-eval's model object, made again only for another module or tokenizer."""
+        key = (id(model), id(tokenizer))
+        if self._lm is None or self._key != key:
+            evaluation = self.evaluation
+            self._lm = HFLM(
+                pretrained=model,
+                tokenizer=tokenizer,
+                batch_size=evaluation.batch_size,
+                max_length=evaluation.max_length,
+            )
+            self._key = key
+        return self._lm
+
+    def _build_prompts(self, lm: HFLM) -> None:
+        """Builds every task's prompts; again only where a chat template is in play and changed."""
+        chat = self.evaluation.apply_chat_template
+        key = lm.tokenizer_name + str(lm.tokenizer.chat_template) if chat else ""
+        if self._prompts_key == key:
+            return
+        for asked in self.tasks.values():
+            asked._requests = _build(asked, lm, self.evaluation)
+        self._prompts_key = key
+
+
+def prepare_task(task: Task, path: Path, evaluation: Evaluation, seed: int) -> Asked:
+    """Sets a loaded task up as the recipe wants it and chooses its items.
+
+    Raises:
+        TaskError: it draws several answers an item, runs generated code, or has too few items.
+    """
+    if task.config.output_type == "generate_until":
+        _make_greedy(task, evaluation)
+    if getattr(task, "UNSAFE_CODE", False):
+        raise TaskError(f"{task.task_name} runs code that models write, which is not supported")
+    if getattr(task, "MULTIMODAL", False):
+        raise TaskError(f"{task.task_name} asks about pictures or sound, which is not supported")
+    shots = evaluation.num_fewshot
+    if shots is not None and task.get_config("num_fewshot") != 0:
+        task.set_config("num_fewshot", shots)
+    elif task.get_config("num_fewshot") is None:
+        task.set_config("num_fewshot", 0)
+    total = len(task.eval_docs)
+    search, holdout = split_items(total, evaluation, seed, task.task_name)
+    return Asked(task, path, {"search": search, "holdout": holdout}, total)
+
+
+def split_items(
+    total: int, evaluation: Evaluation, seed: int, name: str
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Chooses the items of a task: a seeded sample for the search, another for the hold-out.
+
+    Args:
+        total: documents that the task has.
+        evaluation: its `limit` and `holdout`; a fraction is of all items that are used.
+        seed: the search's.
+        name: the task's, so that two tasks do not share a pattern.
+
+    Returns:
+        Ascending document numbers of both, disjoint.
+
+    Raises:
+        TaskError: there are too few documents.
+    """
+    limit, share = evaluation.limit, evaluation.holdout
+    if isinstance(share, float) and share < 1:
+        used = total if limit is None else min(total, math.ceil(limit / (1 - share)))
+        holdout = round(used * share)
+        search = used - holdout if limit is None else min(limit, used - holdout)
+    else:
+        holdout = int(share)
+        search = total - holdout if limit is None else limit
+    if search < 1 or search + holdout > total:
+        what = f"{name} has {total} items; {max(search, 1)} to search and {holdout} to hold out"
+        raise TaskError(f"{what} are more", "lower evaluation: {limit: …, holdout: …}")
+    words = [seed, *name.encode()]
+    order = np.random.default_rng(np.random.SeedSequence(words)).permutation(total)
+    first = tuple(sorted(int(i) for i in order[:search]))
+    return first, tuple(sorted(int(i) for i in order[search : search + holdout]))
+
+
+def task_metrics(task: Task) -> dict[str, bool]:
+    """The `metric,filter` names of a task in its own order, and whether more is better."""
+    better = task.higher_is_better()
+    filters = [f.name for f in getattr(task, "_filters", [])] or ["none"]
+    return {f"{metric},{name}": bool(better[metric]) for metric in better for name in filters}
+
+
+def _make_greedy(task: Task, evaluation: Evaluation) -> None:
+    """Makes a task's generation deterministic, so that every merge answers the same way twice."""
+    if (task.get_config("repeats") or 1) > 1:
+        what = f"{task.task_name} draws {task.get_config('repeats')} answers to each item"
+        raise TaskError(what, "every item is answered once, greedily: set repeats: 1")
+    kwargs = dict(task.config.generation_kwargs or {})
+    kwargs.update(evaluation.gen_kwargs or {})
+    for name in _SAMPLING:
+        kwargs.pop(name, None)
+    task.set_config("generation_kwargs", {**kwargs, "do_sample": False})
+
+
+def _build(asked: Asked, lm: HFLM, evaluation: Evaluation) -> dict[int, list[Instance]]:
+    """The requests of every item that is asked, by document number."""
+    task = asked.task
+    task.set_fewshot_seed(FEWSHOT_SEED)
+    wanted = sorted(i for items in asked.items.values() for i in items)
+    # Without examples a prompt depends on its own document alone: the others need not be built.
+    everything = bool(task.get_config("num_fewshot"))
+    chat, multiturn = evaluation.apply_chat_template, evaluation.fewshot_as_multiturn
+    with _no_bars():
+        task.build_all_requests(
+            samples=None if everything else wanted,
+            system_instruction=evaluation.system_instruction,
+            apply_chat_template=chat,
+            fewshot_as_multiturn=chat if multiturn is None else multiturn,
+            chat_template=lm.apply_chat_template if chat else None,
+            tokenizer_name=lm.tokenizer_name if chat else "",
+        )
+    found: dict[int, list[Instance]] = defaultdict(list)
+    for instance in task.instances:
+        number = instance.doc_id if everything else wanted[instance.doc_id]
+        found[number].append(instance)
+    for instances in found.values():
+        instances.sort(key=lambda i: i.idx)
+    return {number: found[number] for number in wanted}
+
+
+def _run(lm: HFLM, instances: Sequence[Instance]) -> None:
+    """Puts the model's response into every request."""
+    by_type: dict[str, list[Instance]] = defaultdict(list)
+    for instance in instances:
+        instance.resps, instance.filtered_resps = [], {}
+        by_type[instance.request_type].append(instance)
+    for request_type, requests in by_type.items():
+        with _no_bars():
+            responses = getattr(lm, request_type)(requests, disable_tqdm=True)
+        for request, response in zip(requests, responses, strict=True):
+            request.resps.append(response)
+
+
+def _collect(task: Task, ids: Sequence[int], instances: Sequence[Instance]) -> Answers:
+    """Filters the responses and computes every metric of every item, as lm-eval does."""
+    for ensemble in task._filters:
+        ensemble.apply(list(instances))
+    by_item: dict[int, list[Instance]] = defaultdict(list)
+    order: list[int] = []
+    for instance in instances:
+        if instance.doc_id not in by_item:
+            order.append(instance.doc_id)
+        by_item[instance.doc_id].append(instance)
+    responses: dict[str, list[Any]] = {}
+    values: dict[str, list[Any]] = defaultdict(list)
+    for name in instances[0].filtered_resps:
+        responses[name] = []
+        for item in order:
+            requests = by_item[item]
+            filtered = [request.filtered_resps[name] for request in requests]
+            responses[name].append(filtered)
+            for metric, value in task.process_results(requests[0].doc, filtered).items():
+                values[f"{metric},{name}"].append(value)
+    measured = {
+        key: measure(items, task.aggregation().get(key.rpartition(",")[0], mean))
+        for key, items in values.items()
+    }
+    return Answers(tuple(ids), responses, dict(values), measured)
+
+
+def measure(items: Sequence[Any], aggregate: Callable[[Sequence[Any]], float]) -> Measurement:
+    """An aggregate over items with its standard error.
+
+    The error of a mean has a closed form; that of anything else (ratios such as bits per byte,
+    corpus metrics such as BLEU) is jackknifed over at most 100 groups of items (Efron and Stein
+    1981), which lm-eval does not do.
+    """
+    n = len(items)
+    value = float(aggregate(items))
+    if n < 2:
+        return Measurement(value, None, n)
+    if aggregate is mean:
+        array = np.asarray(items, dtype=float)
+        return Measurement(value, float(array.std(ddof=1) / math.sqrt(n)), n)
+    groups = min(n, _JACKKNIFE_GROUPS)
+    left_out = []
+    for g in range(groups):
+        left_out.append(float(aggregate([x for i, x in enumerate(items) if i % groups != g])))
+    spread = np.asarray(left_out) - np.mean(left_out)
+    return Measurement(value, float(math.sqrt((groups - 1) / groups * (spread**2).sum())), n)
+
+
+def _no_bars() -> contextlib.redirect_stderr[io.StringIO]:
+    """Keeps lm-eval's progress bars off the screen; some cannot be switched off."""
+    return contextlib.redirect_stderr(io.StringIO())
+
+
+def _plain(value: Any) -> Any:
+    """Numbers and containers as JSON knows them."""
+    if isinstance(value, Mapping):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value]
+    if isinstance(value, np.ndarray):
+        return _plain(value.tolist())
+    if isinstance(value, np.generic):
+        return value.item()
+    return value if isinstance(value, str | int | float | bool | None) else str(value)

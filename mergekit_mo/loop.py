@@ -1,0 +1,275 @@
+"""The search itself: ask, merge, score, record, until the budget is spent.
+
+Rule: it yields events and prints nothing; what it has yielded is on disk.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from numpy.random import SeedSequence
+
+from mergekit_mo import export
+from mergekit_mo.archive import Archive, Outcome
+from mergekit_mo.evaluate import Job
+from mergekit_mo.executors import Executor
+from mergekit_mo.executors.inline import Inline
+from mergekit_mo.files import locked, put_in_place, write_file
+from mergekit_mo.machine import describe, versions
+from mergekit_mo.merging import as_it_is
+from mergekit_mo.preflight import Ready
+from mergekit_mo.problems import UserError
+from mergekit_mo.trial import Role, Split, Trial
+
+ARCHIVE = "archive.db"
+
+
+@dataclass(frozen=True)
+class Started:
+    """The run is open; `done` of its trials are there already."""
+
+    archive: Archive
+    out: Path
+    budget: int
+    done: int
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A trial is recorded; `on_front` says whether it stands on the front as that now is."""
+
+    trial: Trial
+    on_front: bool
+
+
+@dataclass(frozen=True)
+class Opened:
+    """The hold-out items have been scored for a trial."""
+
+    trial: Trial
+
+
+@dataclass(frozen=True)
+class Warned:
+    """Something that the user should know."""
+
+    message: str
+
+
+@dataclass(frozen=True)
+class Ended:
+    """The budget is spent and everything is written."""
+
+    archive: Archive
+    out: Path
+    front: tuple[Trial, ...]
+
+
+Event = Started | Finished | Opened | Warned | Ended
+
+
+def search(ready: Ready, out: Path, *, resume: bool = False) -> Iterator[Event]:
+    """Runs a search in a run folder.
+
+    Args:
+        ready: what to search, from `preflight.prepare`.
+        out: the run folder.
+        resume: continue the run that is there, if there is one.
+
+    Yields:
+        What happens, as it happens.
+
+    Raises:
+        UserError: the folder holds another run, is in use, or nothing could be scored.
+    """
+    with locked(out), _open(ready, out, resume) as archive:
+        ready = replace(ready, threads=archive.fact("threads"))
+        yield Started(archive, out, ready.recipe.budget, len(archive.trials))
+        yield from _changed_versions(archive)
+        executor: Executor[Job, Outcome] = Inline(ready.evaluator())
+        try:
+            yield from _references(ready, archive, executor)
+            yield from _candidates(ready, archive, executor)
+            yield from _holdout(ready, archive, executor)
+        finally:
+            executor.close()
+        export.write_outputs(archive, ready, out)
+        yield Ended(archive, out, archive.front())
+
+
+def check_folder(ready: Ready, out: Path, *, resume: bool) -> None:
+    """Sees whether a run can be started or resumed in a folder, without touching it.
+
+    Raises:
+        UserError: it cannot.
+    """
+    path = out / ARCHIVE
+    if not path.exists():
+        return
+    if not resume:
+        what = f"{out} holds a run already"
+        raise UserError(f"{what}: continue it with --resume, or choose another --out", status=2)
+    with Archive.open(path) as archive:
+        _same_run(ready, archive, out)
+
+
+def _open(ready: Ready, out: Path, resume: bool) -> Archive:
+    """Opens the run's archive, or makes it."""
+    check_folder(ready, out, resume=resume)
+    path = out / ARCHIVE
+    if not path.exists():
+        aside = out / f".{ARCHIVE}.new"
+        aside.unlink(missing_ok=True)
+        Archive.create(aside, ready.goals, _facts(ready)).close()
+        write_file(out / "recipe.yaml", ready.recipe.source.text)
+        for split in ("search", "holdout"):
+            items = {asked.name: asked.items[split] for asked in ready.tasks}
+            write_file(out / "items" / f"{split}.json", json.dumps(items))
+        put_in_place(aside, path)
+    return Archive.open(path)
+
+
+def _facts(ready: Ready) -> dict[str, Any]:
+    """What a run is, for its archive: all that another run must share to continue it."""
+    return {
+        "recipe": ready.recipe.source.text,
+        "recipe_name": ready.recipe.source.name,
+        "search": ready.recipe.facts(),
+        "flags": _flags(ready),
+        "device": ready.device,
+        "threads": ready.threads,
+        "versions": versions(),
+        "machine": describe(),
+        "items": {asked.name: asked.items for asked in ready.tasks},
+    }
+
+
+def _flags(ready: Ready) -> dict[str, Any]:
+    """The merge options that change scores."""
+    idle = {"num_threads", "device", "cuda", "transformers_cache", "lora_merge_cache"}
+    return {key: value for key, value in asdict(ready.flags).items() if key not in idle}
+
+
+def _same_run(ready: Ready, archive: Archive, out: Path) -> None:
+    """Refuses to continue a run as something that it is not, naming what differs."""
+    now = json.loads(json.dumps(_facts(ready), default=str))
+    differing = [
+        f"{name}.{key}" if key else name
+        for name in ("search", "flags", "device", "items")
+        for key in _differing(archive.fact(name), now[name])
+    ]
+    asked = ready.flags.num_threads
+    if asked is not None and asked != archive.fact("threads"):
+        differing.append(f"threads ({archive.fact('threads')} then, {asked} now)")
+    if differing:
+        what = f"{out} was run with other settings: {', '.join(differing)}"
+        raise UserError(f"{what}; only the budget may change. Choose another --out", status=2)
+
+
+def _differing(then: Any, now: Any) -> list[str]:
+    """The keys in which two records differ; an empty key where they are no records."""
+    if isinstance(then, dict) and isinstance(now, dict):
+        return sorted(k for k in then.keys() | now.keys() if then.get(k) != now.get(k))
+    return [] if then == now else [""]
+
+
+def _changed_versions(archive: Archive) -> Iterator[Event]:
+    then, now = archive.fact("versions"), versions()
+    for name in _differing(then, now):
+        yield Warned(f"{name} was {then.get(name)} when this run began, and is {now.get(name)}")
+
+
+def _references(
+    ready: Ready, archive: Archive, executor: Executor[Job, Outcome]
+) -> Iterator[Event]:
+    """Scores the base and every source as they are; they anchor every scale."""
+    if not archive.references:
+        sources = ready.recipe.configuration.sources
+        archive.propose("reference", [(source, as_it_is(source)) for source in sources])
+    yield from _run(archive, executor, [t for t in archive.references if t.status == "waiting"])
+    if not any(t.status == "done" for t in archive.references):
+        _nothing_succeeded(archive, "reference")
+
+
+def _candidates(
+    ready: Ready, archive: Archive, executor: Executor[Job, Outcome]
+) -> Iterator[Event]:
+    """Runs what is waiting, then asks and runs, until the budget is spent."""
+    space, budget = ready.space, ready.recipe.budget
+    if not archive.candidates:
+        starts = space.starts()[:budget]
+        archive.propose("candidate", [(c, space.config(c.unit)) for c in starts])
+    yield from _run(archive, executor, [t for t in archive.candidates if t.status == "waiting"])
+    while len(archive.candidates) < budget:
+        ask = archive.asks
+        count = min(executor.slots, budget - len(archive.candidates))
+        seed = SeedSequence((ready.recipe.seed, ask))
+        found = ready.optimizer.ask(space, archive, count, seed)
+        if not found:
+            yield Warned("the space has no more candidates")
+            break
+        trials = archive.propose(
+            "candidate", [(c, space.config(c.unit)) for c in found[:count]], ask
+        )
+        yield from _run(archive, executor, trials)
+    if not any(t.status == "done" for t in archive.candidates):
+        _nothing_succeeded(archive, "candidate")
+
+
+def _run(
+    archive: Archive,
+    executor: Executor[Job, Outcome],
+    trials: Sequence[Trial],
+    split: Split = "search",
+) -> Iterator[Event]:
+    """Runs trials and records what comes out."""
+    for trial in trials:
+        executor.submit(Job(trial.number, trial.config, split))
+    for _ in trials:
+        job, outcome = executor.wait()
+        if split == "search":
+            trial = archive.finish(job.number, outcome, time.time())
+            yield Finished(trial, trial in archive.front())
+            continue
+        if complaint := _holdout_complaint(archive, job, outcome):
+            yield Warned(complaint)
+            continue
+        yield Opened(archive.finish(job.number, outcome, time.time(), "holdout"))
+
+
+def _holdout_complaint(archive: Archive, job: Job, outcome: Outcome) -> str:
+    """Why a hold-out score cannot be believed; empty where it can."""
+    if outcome.error is not None:
+        return f"trial {job.number} could not be scored on the hold-out: {outcome.error}"
+    (trial,) = (t for t in archive.trials if t.number == job.number)
+    if outcome.digest != trial.digest:
+        return (
+            f"trial {job.number} merged to other weights than those that were scored: have the "
+            "sources changed? It has no hold-out score"
+        )
+    return ""
+
+
+def _holdout(ready: Ready, archive: Archive, executor: Executor[Job, Outcome]) -> Iterator[Event]:
+    """Scores the references and the front, now that it stands, on the items held out."""
+    if not any(asked.items["holdout"] for asked in ready.tasks):
+        return
+    done = [t for t in archive.references if t.status == "done"]
+    trials = [t for t in (*done, *archive.front()) if not t.holdout]
+    yield from _run(archive, executor, trials, "holdout")
+
+
+def _nothing_succeeded(archive: Archive, role: Role) -> None:
+    """Ends a run in which no trial of a role could be scored.
+
+    Raises:
+        UserError: always, with the first error of each kind.
+    """
+    errors = dict.fromkeys(t.error for t in archive.trials if t.role == role and t.error)
+    listing = "\n".join(f"  {error}" for error in list(errors)[:3])
+    raise UserError(f"no {role} could be scored:\n{listing}", status=1)

@@ -1,0 +1,265 @@
+"""Configurations become models in memory, by mergekit's own planner, executor and loaders.
+
+No other file touches these three.
+
+Rule: the graph that is run is the very one that `run_merge` runs, in the same order, with only the
+writer at its end exchanged. Random masks come from torch's global generator in the order of
+execution, so nothing less gives the bits that `mergekit-yaml` will write.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from copy import deepcopy
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import transformers
+from mergekit.architecture import ModelArchitecture, get_architecture_info
+from mergekit.common import ModelReference, dtype_from_name, set_config_value
+from mergekit.config import MergeConfiguration
+from mergekit.graph import Executor, Task
+from mergekit.io.tasks import FinalizeModel, LoaderCache, SaveTensor, TensorWriterTask
+from mergekit.merge import (
+    _get_donor_model,
+    _model_out_config,
+    _set_chat_template,
+    _update_config_vocab,
+)
+from mergekit.multigpu_executor import MultiGPUExecutor
+from mergekit.options import MergeOptions
+from mergekit.plan import MergePlanner
+from mergekit.tokenizer import BuildTokenizer, TokenizerInfo
+from transformers import PretrainedConfig, PreTrainedModel
+
+from mergekit_mo.options import MergeFlags
+from mergekit_mo.resident import (
+    Collected,
+    DistanceTo,
+    IntoModel,
+    Resident,
+    Tensors,
+    generation_config,
+)
+
+
+@dataclass(frozen=True)
+class Merged:
+    """A merge that stands in memory until the next one takes its place.
+
+    Attributes:
+        model: the module, on its device.
+        tokenizer: the one that mergekit would write beside it.
+        digest: of the tensors, as they would stand on disk.
+    """
+
+    model: PreTrainedModel
+    tokenizer: Any
+    digest: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A merge that is ready to run.
+
+    Attributes:
+        saves: one task for each tensor that the merge writes.
+        build_tokenizer: mergekit's task for a new tokenizer, if the configuration asks for one.
+        config: of the model to be.
+        architecture: mergekit's description of it.
+        merge: mergekit's own form of the configuration, untouched by the planner.
+    """
+
+    saves: tuple[SaveTensor, ...]
+    build_tokenizer: BuildTokenizer | None
+    config: PretrainedConfig
+    architecture: ModelArchitecture
+    merge: MergeConfiguration
+
+
+class _Writer(TensorWriterTask, arbitrary_types_allowed=True):  # type: ignore[misc,call-arg]
+    """Stands in for the writer at the end of mergekit's graph."""
+
+    tensors: Any
+
+    def execute(self, **_kwargs: Any) -> Tensors:
+        """Gives the graph the receiver of its tensors."""
+        assert isinstance(self.tensors, Tensors)
+        return self.tensors
+
+
+class Merger:
+    """Merges configurations, one after the other, into one resident model."""
+
+    def __init__(self, flags: MergeFlags, device: str) -> None:
+        self.flags = flags
+        self.device = device
+        self.options = merge_options(flags, device)
+        self.resident = Resident(device)
+        self._tokenizers: dict[str, Any] = {}
+        LoaderCache().loaders.clear()  # it outlives runs, and is keyed by the path alone
+        LoaderCache().setup(self.options)
+
+    def merge(self, configuration: Mapping[str, Any]) -> Merged:
+        """Merges a configuration into the resident model.
+
+        The global random generators are seeded for the merge, and left as they were.
+
+        Raises:
+            MergeError: the result is not finite or not whole.
+            Exception: whatever mergekit raises for a merge that it cannot do.
+        """
+        plan = plan_merge(configuration, self.options)
+        tokenizer = self._tokenizer(plan)
+        dtype = _model_dtype(plan)
+        model = self.resident.prepare(plan.config, dtype)
+        tensors = IntoModel(model)
+        self._run(plan, tensors)
+        if tensors.strange:
+            collected = Collected()
+            self._run(plan, collected)
+            model = self.resident.replace(collected.build(plan.config, dtype))
+        if not plan.build_tokenizer and not plan.merge.chat_template:
+            model.generation_config = generation_config(plan.config, self._donor(plan))
+        else:
+            model.generation_config = generation_config(plan.config, None)
+        return Merged(model, tokenizer, tensors.digest)
+
+    def distance(self, model: PreTrainedModel, reference: str) -> float:
+        """The L1 distance of a model's parameters from those of a source."""
+        tensors = DistanceTo(model)
+        self._run(plan_merge(as_it_is(reference), self.options), tensors)
+        return tensors.total
+
+    def _run(self, plan: Plan, tensors: Tensors) -> None:
+        """Runs a plan's graph into a receiver of tensors."""
+        writer = _Writer(out_path="", max_shard_size=self.options.out_shard_size, tensors=tensors)
+        saves = [task.model_copy(update={"writer_task": writer}) for task in plan.saves]
+        targets: list[Task[Any]] = [
+            *saves,
+            FinalizeModel(tensor_save_tasks=tuple(saves), writer_task=writer),
+        ]
+        if plan.build_tokenizer:
+            targets.append(plan.build_tokenizer)
+        with seeded(self.flags.random_seed):
+            for _ in self._executor(targets).run(quiet=True):
+                pass
+
+    def _executor(self, targets: list[Task[Any]]) -> Executor | MultiGPUExecutor:
+        if self.options.multi_gpu:
+            storage = None if self.options.low_cpu_memory else "cpu"
+            return MultiGPUExecutor(targets=targets, storage_device=storage)
+        storage = self.device if self.options.low_cpu_memory else "cpu"
+        return Executor(targets=targets, math_device=self.device, storage_device=storage)
+
+    def _tokenizer(self, plan: Plan) -> Any:
+        """The tokenizer that mergekit would write, made once for each donor."""
+        merge = plan.merge
+        if plan.build_tokenizer is None:
+            donor, key = self._donor(plan), ""
+        else:
+            donor, key = None, plan.build_tokenizer.model_dump_json()
+        key = f"{donor} {key} {merge.chat_template}"
+        if key not in self._tokenizers:
+            if plan.build_tokenizer is not None:
+                ((_, info),) = Executor([plan.build_tokenizer]).run(quiet=True)
+                assert isinstance(info, TokenizerInfo)
+                tokenizer = info.tokenizer
+            else:
+                tokenizer = transformers.AutoTokenizer.from_pretrained(
+                    donor, trust_remote_code=self.options.trust_remote_code
+                )
+            _set_chat_template(tokenizer, merge, self.options.trust_remote_code)
+            self._tokenizers[key] = tokenizer
+        tokenizer = self._tokenizers[key]
+        if plan.build_tokenizer is not None:
+            multiple = merge.tokenizer.pad_to_multiple_of if merge.tokenizer else None
+            _update_config_vocab(plan.config, plan.architecture, tokenizer, multiple)
+        return tokenizer
+
+    def _donor(self, plan: Plan) -> Path:
+        """The folder that mergekit copies the tokenizer and its companions from."""
+        return Path(_get_donor_model(plan.merge, self.options)[1])
+
+
+def merge_options(flags: MergeFlags, device: str) -> MergeOptions:
+    """Our flags as mergekit's options."""
+    values = {f.name: getattr(flags, f.name) for f in fields(flags)}
+    return MergeOptions(**{**values, "device": device, "quiet": True, "write_model_card": False})
+
+
+def plan_merge(configuration: Mapping[str, Any], options: MergeOptions) -> Plan:
+    """Plans a merge; reads configurations and tensor names, but no weights."""
+    merge = MergeConfiguration.model_validate(deepcopy(dict(configuration)))
+    planned = merge.model_copy(deep=True)  # the planner rewrites what it is given
+    architecture = get_architecture_info(planned, options)
+    config = _out_config(merge, architecture, options)
+    tasks = MergePlanner(planned, architecture, options, config).plan_to_disk("")
+    saves = tuple(task for task in tasks if isinstance(task, SaveTensor))
+    builds = [task for task in tasks if isinstance(task, BuildTokenizer)]
+    return Plan(saves, builds[0] if builds else None, config, architecture, merge)
+
+
+def as_it_is(reference: str) -> dict[str, Any]:
+    """The configuration whose merge is a source itself, scored with its own tokenizer."""
+    return {
+        "merge_method": "passthrough",
+        "base_model": reference,
+        "models": [{"model": reference}],
+    }
+
+
+def _out_config(
+    merge: MergeConfiguration, architecture: ModelArchitecture, options: MergeOptions
+) -> PretrainedConfig:
+    """The result's configuration as mergekit makes it, but with `layer_types` following the layers.
+
+    mergekit changes the number of layers and leaves `layer_types` as it was, which transformers
+    refuses to save or build.
+    """
+    config = _model_out_config(merge, architecture, options.trust_remote_code)
+    if merge.slices and getattr(config, "layer_types", None):
+        kinds: list[str] = []
+        for piece in merge.slices:
+            first, end = piece.sources[0].layer_range
+            source = piece.sources[0].model.config(options.trust_remote_code)
+            kinds += source.layer_types[first:end]
+        set_config_value(config, "layer_types", kinds)
+    return config
+
+
+def _model_dtype(plan: Plan) -> torch.dtype:
+    """The number format that the merge would be loaded in: its configuration's, or its tensors'."""
+    named = plan.merge.out_dtype or plan.merge.dtype
+    if named:
+        dtype: torch.dtype = dtype_from_name(named)
+        return dtype
+    if isinstance(plan.config.dtype, torch.dtype):
+        return plan.config.dtype
+    reference = plan.merge.base_model or plan.merge.referenced_models()[0]
+    loader = LoaderCache().get(reference)
+    first: torch.Tensor = loader.get_tensor(next(iter(loader.index.tensor_paths)))
+    return first.dtype
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Seeds the global generators as mergekit's `--random-seed` does, and puts them back after."""
+    python, array = random.getstate(), np.random.get_state()
+    with torch.random.fork_rng():
+        transformers.trainer_utils.set_seed(seed)
+        try:
+            yield
+        finally:
+            random.setstate(python)
+            np.random.set_state(array)
+
+
+def parse_reference(text: str) -> ModelReference:
+    """A model reference in mergekit's own form."""
+    return ModelReference.parse(text)

@@ -1,0 +1,80 @@
+"""Objectives score a merged model: one file each, and the file's name is the name in the recipe.
+
+Rule: an objective sees one model and its answers, never the search. It does not change the model.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from mergekit_mo.configuration import Configuration
+from mergekit_mo.trial import Measurement
+
+if TYPE_CHECKING:
+    from mergekit_mo.harness import Answers
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A merged model as objectives see it.
+
+    Attributes:
+        model: the module, in evaluation mode on its device.
+        tokenizer: its tokenizer.
+        answers: what it answered, by task; objectives on one task share one run of it.
+        distance: gives the L1 distance of its parameters from the base's.
+    """
+
+    model: Any
+    tokenizer: Any
+    answers: Mapping[str, Answers]
+    distance: Callable[[], float]
+
+
+class Objective(ABC):
+    """Something that a merged model is scored on. A kind is a frozen dataclass of its settings.
+
+    An objective that needs a task's answers has a field or property `task`: a name or a file.
+    """
+
+    @property
+    @abstractmethod
+    def title(self) -> str:
+        """What it is called where the recipe gives it no name."""
+
+    @property
+    @abstractmethod
+    def maximize(self) -> bool:
+        """Whether more is better."""
+
+    @abstractmethod
+    def score(self, subject: Subject) -> Measurement:
+        """Scores a model.
+
+        Raises:
+            Exception: whatever keeps it from being scored; the trial then fails with it.
+        """
+
+    def bind(self, task: str, metrics: Mapping[str, bool]) -> Objective:
+        """The same objective once its task is loaded.
+
+        Args:
+            task: the task's own name.
+            metrics: its `metric,filter` names, and whether more of each is better.
+
+        Raises:
+            ValueError: the task has no such metric.
+        """
+        del task, metrics
+        return self
+
+    def refusal(self, configuration: Configuration) -> str:
+        """Why it has no meaning for a configuration; empty where it has."""
+        del configuration
+        return ""
+
+
+__all__ = ["Objective", "Subject"]

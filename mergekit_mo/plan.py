@@ -1,0 +1,73 @@
+"""What a search would do, told before it does anything: `--dry-run`.
+
+Rule: it reads no weights and writes nothing.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mergekit_mo.export import config_text
+from mergekit_mo.preflight import Ready
+from mergekit_mo.space import Axis
+
+
+def plan_facts(ready: Ready) -> dict[str, Any]:
+    """The plan as plain JSON."""
+    references = len(ready.recipe.configuration.sources)
+    items = {
+        split: sum(len(asked.items[split]) for asked in ready.tasks)
+        for split in ("search", "holdout")
+    }
+    merges = ready.recipe.budget + references
+    return {
+        "dimension": ready.space.dim,
+        "axes": [_axis(axis) for axis in ready.space.axes],
+        "goals": [[g.name, "maximize" if g.maximize else "minimize"] for g in ready.goals],
+        "optimizer": ready.recipe.optimizer.kind,
+        "budget": ready.recipe.budget,
+        "references": list(ready.recipe.configuration.sources),
+        "items": {asked.name: {s: len(i) for s, i in asked.items.items()} for asked in ready.tasks},
+        "merges": merges,
+        "answers": merges * items["search"],
+        "answers_holdout_each": items["holdout"],
+        "parameters": ready.size.parameters if ready.size else None,
+        "checkpoint_bytes": ready.size.checkpoints if ready.size else None,
+        "device": ready.device,
+        "threads": ready.threads,
+        "first": [ready.space.config(c.unit) for c in ready.space.starts()],
+    }
+
+
+def plan_text(ready: Ready) -> str:
+    """The plan for people."""
+    facts = plan_facts(ready)
+    rows = [f"{facts['dimension']} dimensions:"]
+    rows += [f"  {axis['name']}: {axis['range']}, from {axis['start']}" for axis in facts["axes"]]
+    rows += ["goals:"] + [f"  {name}: {direction}" for name, direction in facts["goals"]]
+    rows.append("items:")
+    for name, split in facts["items"].items():
+        rows.append(f"  {name}: {split['search']} to search, {split['holdout']} held out")
+    rows.append(
+        f"cost: {facts['budget']} merges by {facts['optimizer']} and {len(facts['references'])} "
+        f"reference trials, {facts['answers']:,} items answered; then "
+        f"{facts['answers_holdout_each']:,} held-out items for each reference and front member"
+    )
+    if facts["parameters"]:
+        rows.append(
+            f"size: {facts['parameters']:,} parameters a merge, "
+            f"{facts['checkpoint_bytes'] / 1e9:.2f} GB of sources; no merge goes to disk"
+        )
+    rows.append(f"on: {facts['device']}, {facts['threads']} threads")
+    for name, config in zip(
+        ("the recipe's own values", "the uniform mix"), facts["first"], strict=False
+    ):
+        rows += [f"\n# {name}", config_text(config).rstrip()]
+    return "\n".join(rows)
+
+
+def _axis(axis: Axis) -> dict[str, Any]:
+    span = f"{axis.low:g} to {axis.high:g}" + (" (log)" if axis.log else "")
+    if axis.choices:
+        span = " or ".join(str(choice) for choice in axis.choices)
+    return {"name": axis.name, "range": span, "start": axis.start}

@@ -1,0 +1,228 @@
+"""Everything that can be told before the first merge: a recipe becomes a search that is ready.
+
+Rule: all problems of a recipe are found and reported together, and nothing is written before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import mergekit_mo.objectives
+import mergekit_mo.optimizers
+from mergekit_mo.evaluate import Evaluator, goal_names
+from mergekit_mo.harness import Asked, Harness, prepare_task, task_metrics
+from mergekit_mo.kinds import make
+from mergekit_mo.machine import free_cores, resolve_device, set_threads
+from mergekit_mo.merging import Merger, merge_options
+from mergekit_mo.objectives import Objective
+from mergekit_mo.optimizers import Optimizer
+from mergekit_mo.options import MergeFlags
+from mergekit_mo.problems import Problem, RecipeError
+from mergekit_mo.recipe import Choice, Recipe, read_recipe
+from mergekit_mo.sources import Size, check_sources
+from mergekit_mo.space import Space
+from mergekit_mo.tasks import TaskError, contaminates, find_task, load_task
+from mergekit_mo.trial import Goal
+
+TEST_SET_FLAG = "--search-on-test-sets"
+
+
+@dataclass(frozen=True)
+class Ready:
+    """A search that is ready to start.
+
+    Attributes:
+        recipe: what is searched.
+        space: its holes.
+        optimizer: who proposes.
+        objectives: by the name of their goal, in the recipe's order.
+        goals: what the archive knows of them.
+        tasks: with the items to ask.
+        flags: mergekit's.
+        device: where merging and scoring happen.
+        threads: how many.
+        size: of a merge, where it can be told.
+    """
+
+    recipe: Recipe
+    space: Space
+    optimizer: Optimizer
+    objectives: Mapping[str, Objective]
+    goals: tuple[Goal, ...]
+    tasks: tuple[Asked, ...]
+    flags: MergeFlags
+    device: str
+    threads: int
+    size: Size | None
+
+    def evaluator(self) -> Evaluator:
+        """What runs the trials."""
+        set_threads(self.threads)
+        return Evaluator(
+            Merger(self.flags, self.device),
+            Harness(self.tasks, self.recipe.evaluation),
+            self.objectives,
+            self.recipe.configuration.base,
+        )
+
+
+def prepare(
+    path: Path,
+    flags: MergeFlags,
+    *,
+    budget: int | None = None,
+    seed: int | None = None,
+    allow_test_sets: bool = False,
+    lora_cache: Path | None = None,
+) -> Ready:
+    """Reads and checks a recipe.
+
+    Args:
+        path: the recipe.
+        flags: mergekit's options.
+        budget: takes the place of the recipe's.
+        seed: likewise.
+        allow_test_sets: lets well-known benchmark test sets be objectives.
+        lora_cache: where sources with a LoRA are kept merged, if the flags name no place.
+
+    Raises:
+        RecipeError: it has problems, all of them inside.
+        UserError: it cannot be read.
+    """
+    recipe, source, problems = read_recipe(path, budget=budget, seed=seed)
+    if recipe is None:
+        raise RecipeError(source, problems)
+    sound = not problems
+    optimizer, found = make(
+        mergekit_mo.optimizers,
+        Optimizer,  # type: ignore[type-abstract]
+        recipe.optimizer.kind,
+        recipe.optimizer.settings,
+        recipe.optimizer.place,
+    )
+    problems += found
+    bound, found = _objectives(recipe, allow_test_sets)
+    problems += found
+    device = resolve_device(flags.named_device(recipe.evaluation.device))
+    if (
+        lora_cache
+        and not flags.lora_merge_cache
+        and any("+" in s for s in recipe.configuration.sources)
+    ):
+        flags = replace(flags, lora_merge_cache=str(lora_cache))
+    space = Space(recipe.configuration)
+    size = None
+    if sound:
+        size, found = check_sources(space, merge_options(flags, device))
+        problems += [*found, *_random_on_many(recipe, flags)]
+    if problems or optimizer is None:
+        raise RecipeError(source, problems)
+    names = goal_names([b.objective for b in bound], [b.choice.name for b in bound])
+    return Ready(
+        recipe,
+        space,
+        optimizer,
+        {n: b.objective for n, b in zip(names, bound, strict=True)},
+        tuple(
+            Goal(n, b.objective.maximize, b.choice.threshold)
+            for n, b in zip(names, bound, strict=True)
+        ),
+        tuple({b.asked.name: b.asked for b in bound if b.asked}.values()),
+        flags,
+        device,
+        flags.num_threads or free_cores(),
+        size,
+    )
+
+
+@dataclass(frozen=True)
+class _Bound:
+    """An objective with its task."""
+
+    choice: Choice
+    objective: Objective
+    asked: Asked | None
+
+
+def _objectives(recipe: Recipe, allow_test_sets: bool) -> tuple[list[_Bound], list[Problem]]:
+    """Makes the objectives and loads the tasks that they need, each task once."""
+    bound: list[_Bound] = []
+    problems: list[Problem] = []
+    loaded: dict[Path, Asked | Problem] = {}
+    for choice in recipe.objectives:
+        objective, found = make(
+            mergekit_mo.objectives,
+            Objective,  # type: ignore[type-abstract]
+            choice.kind,
+            choice.settings,
+            choice.place,
+        )
+        problems += found
+        if objective is None:
+            continue
+        if reason := objective.refusal(recipe.configuration):
+            problems.append(Problem(choice.place, reason))
+        task = getattr(objective, "task", None)
+        if task is None:
+            bound.append(_Bound(choice, objective, None))
+            continue
+        asked = _asked(recipe, task, choice, loaded, allow_test_sets)
+        if isinstance(asked, Problem):
+            problems.append(asked)
+            continue
+        try:
+            objective = objective.bind(asked.name, task_metrics(asked.task))
+        except ValueError as error:
+            problems.append(Problem((*choice.place, "metric"), str(error)))
+            continue
+        bound.append(_Bound(choice, objective, asked))
+    problems += _same_names(bound)
+    return bound, problems
+
+
+def _asked(
+    recipe: Recipe,
+    name: str,
+    choice: Choice,
+    loaded: dict[Path, Asked | Problem],
+    allow_test_sets: bool,
+) -> Asked | Problem:
+    """The task of an objective, loaded once however many objectives share it."""
+    place = (*choice.place, "task")
+    try:
+        path = find_task(name, recipe.folder, [Path(p) for p in recipe.evaluation.include_path])
+        if path not in loaded:
+            task = load_task(path)
+            asked = prepare_task(task, path, recipe.evaluation, recipe.seed)
+            reason = "" if allow_test_sets else contaminates(task)
+            hint = f"search on a training or validation split, or say {TEST_SET_FLAG}"
+            loaded[path] = Problem(place, reason, hint) if reason else asked
+    except TaskError as error:
+        return Problem(place, str(error), error.hint)
+    found = loaded[path]
+    return replace(found, place=place) if isinstance(found, Problem) else found
+
+
+def _same_names(bound: list[_Bound]) -> list[Problem]:
+    """Objectives that nothing tells apart, and tasks that share a name but not a file."""
+    problems = []
+    names = goal_names([b.objective for b in bound], [b.choice.name for b in bound])
+    files: dict[str, Path] = {}
+    for i, (name, entry) in enumerate(zip(names, bound, strict=True)):
+        if name in names[:i]:
+            what = f"two objectives are called {name!r}"
+            problems.append(Problem(entry.choice.place, what, "give one of them a name:"))
+        if entry.asked and files.setdefault(entry.asked.name, entry.asked.path) != entry.asked.path:
+            what = f"two files define a task {entry.asked.name!r}"
+            problems.append(Problem(entry.choice.place, what, "rename one of the tasks"))
+    return problems
+
+
+def _random_on_many(recipe: Recipe, flags: MergeFlags) -> list[Problem]:
+    """Random masks drawn by several threads come in no fixed order."""
+    if not (recipe.configuration.is_random and (flags.multi_gpu or flags.gpu_rich)):
+        return []
+    what = "the masks of a random method cannot be repeated with --multi-gpu"
+    return [Problem(("merge_method",), what, "leave out --multi-gpu and --gpu-rich")]

@@ -1,0 +1,63 @@
+"""Names of models and folders, as a recipe writes them: relative ones are found from the recipe.
+
+Rule: mergekit and the Hub client take `a/b` for an id of the Hub, so a local folder is handed to
+them by its absolute path.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mergekit_mo.problems import shown
+
+
+def existing_folder(text: str, start: Path) -> Path | None:
+    """The absolute path of a folder that a file in `start` names, if it is there."""
+    try:
+        path = (start / Path(text).expanduser()).resolve()
+        return path if path.is_dir() else None
+    except (OSError, RuntimeError, ValueError):  # too long a name, no such user, a null byte
+        return None
+
+
+def reference_text(node: Any) -> str | None:
+    """A model reference in mergekit's text form, `path@revision+lora@revision`."""
+    if isinstance(node, str) and node.strip():
+        return node
+    if isinstance(node, Mapping) and node.keys() <= {"model", "lora", "path", "revision"}:
+        if "path" in node and isinstance(node["path"], str):
+            revision = node.get("revision")
+            return f"{node['path']}@{revision}" if revision else node["path"]
+        inner = reference_text(node.get("model"))
+        lora = reference_text(node["lora"]) if node.get("lora") else ""
+        return None if inner is None or lora is None else inner + (f"+{lora}" if lora else "")
+    return None
+
+
+def absolute_reference(text: str, folder: Path) -> str:
+    """A model reference whose local folders are absolute; ids of the Hub stay as they are.
+
+    Raises:
+        ValueError: it names a folder that does not exist, or is no reference.
+    """
+    parts = text.split("+")
+    if len(parts) > 2 or any(part.count("@") > 1 or not part.partition("@")[0] for part in parts):
+        raise ValueError(f"{shown(text)} is no model", "write path@revision+adapter@revision")
+    absolute = []
+    for part in parts:
+        path, at, revision = part.partition("@")
+        local = existing_folder(path, folder)
+        if local is not None:
+            if "+" in str(local) or "@" in str(local):
+                what = f"mergekit cannot take a folder with + or @ in its path: {local}"
+                raise ValueError(what, "give it another name, or a link without these")
+            absolute.append(str(local) + at + revision)
+        elif path.startswith((".", "/", "~")) or path.count("/") > 1:
+            raise ValueError(
+                f"there is no folder {shown(path)}", "relative paths start from the recipe's folder"
+            )
+        else:
+            absolute.append(part)
+    return "+".join(absolute)

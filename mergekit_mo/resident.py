@@ -1,0 +1,220 @@
+"""A model that stays in memory while its weights change: merges are written straight into it.
+
+Rule: the module is built anew only when its configuration changes (depth, vocabulary, dtype);
+every other merge writes into the parameters that are there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import (
+    AutoModelForCausalLM,
+    GenerationConfig,
+    PretrainedConfig,
+    PreTrainedModel,
+)
+from transformers.initialization import no_init_weights
+
+
+class MergeError(RuntimeError):
+    """A merge that gave no usable model."""
+
+
+class Resident:
+    """One causal language model on one device, and the digest of what was written into it."""
+
+    def __init__(self, device: str) -> None:
+        self.device = torch.device(device)
+        self.model: PreTrainedModel | None = None
+        self._shape: str | None = None
+
+    def prepare(self, config: PretrainedConfig, dtype: torch.dtype) -> PreTrainedModel:
+        """The module for a configuration: the one at hand if it fits, else a new one.
+
+        Args:
+            config: of the model to be.
+            dtype: of its parameters.
+        """
+        shape = f"{config.to_json_string(use_diff=False)} {dtype}"
+        if self.model is None or shape != self._shape:
+            self.model = None  # frees the old module before the new one takes its place
+            with no_init_weights():
+                model = AutoModelForCausalLM.from_config(config, dtype=dtype)
+            model.tie_weights()
+            self.model = model.to(self.device).eval().requires_grad_(False)
+            self._shape = shape
+        return self.model
+
+    def replace(self, model: PreTrainedModel) -> PreTrainedModel:
+        """Takes over a module that was made elsewhere."""
+        self.model = model.to(self.device).eval().requires_grad_(False)
+        self._shape = None  # the next merge builds its own again
+        return self.model
+
+
+class Tensors:
+    """Receives the tensors of one merge, as mergekit's writer would, and digests them.
+
+    mergekit's `SaveTensor` and `FinalizeModel` call `save_tensor` and `finalize`.
+    """
+
+    def __init__(self) -> None:
+        self._digests: dict[str, bytes] = {}
+        self._lock = threading.Lock()  # mergekit's multi-GPU executor saves from several threads
+
+    def save_tensor(self, name: str, tensor: torch.Tensor, clone: bool = False) -> None:
+        """Takes one tensor of the merge.
+
+        Raises:
+            MergeError: it is not finite.
+        """
+        del clone  # a copy is made in any case
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            raise MergeError(f"the merged {name} has values that are not finite")
+        digest = tensor_digest(name, tensor)
+        with self._lock:
+            self._digests[name] = digest
+            self.take(name, tensor)
+
+    def take(self, name: str, tensor: torch.Tensor) -> None:
+        """What is done with the tensor; the merge goes on when it returns."""
+        raise NotImplementedError
+
+    def finalize(self) -> None:
+        """Called when all tensors have been taken."""
+
+    @property
+    def digest(self) -> str:
+        """One digest over all tensors, whatever order they came in."""
+        return combined_digest(self._digests)
+
+
+class IntoModel(Tensors):
+    """Writes tensors into a resident module."""
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        super().__init__()
+        self.model = model
+        state = model.state_dict(keep_vars=True)
+        own = dict(model.named_parameters())  # of tied weights, the first name alone
+        shared = {id(p) for p in own.values()}
+        self._targets = {k: v for k, v in state.items() if k in own or id(v) not in shared}
+        self._tied = state.keys() - self._targets.keys()
+        self._missing = set(self._targets)
+        self.strange: list[str] = []
+
+    def take(self, name: str, tensor: torch.Tensor) -> None:
+        """Copies the tensor to where it belongs; one without a place is noted in `strange`."""
+        if name in self._tied:
+            return
+        target = self._targets.get(name)
+        if target is None:
+            self.strange.append(name)
+            return
+        if target.shape != tensor.shape:
+            shapes = f"{tuple(tensor.shape)}, where the model wants {tuple(target.shape)}"
+            raise MergeError(f"the merged {name} has the shape {shapes}")
+        with torch.no_grad():
+            target.copy_(tensor)
+        self._missing.discard(name)
+
+    def finalize(self) -> None:
+        """Sees that nothing of the previous merge is left.
+
+        Raises:
+            MergeError: the merge lacks a parameter of the model.
+        """
+        if self._missing and not self.strange:
+            names = ", ".join(sorted(self._missing)[:3])
+            raise MergeError(f"the merge has no {names}")
+
+
+class Collected(Tensors):
+    """Keeps every tensor, for models whose checkpoints name tensors unlike their modules."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tensors: dict[str, torch.Tensor] = {}
+
+    def take(self, name: str, tensor: torch.Tensor) -> None:
+        """Keeps a copy."""
+        self.tensors[name] = tensor.to("cpu", copy=True)
+
+    def build(self, config: PretrainedConfig, dtype: torch.dtype) -> PreTrainedModel:
+        """A new module from the tensors, by the conversion that transformers does on loading."""
+        architecture = type(AutoModelForCausalLM.from_config(config))
+        model = architecture.from_pretrained(
+            None, config=config, state_dict=self.tensors, dtype=dtype
+        )
+        assert isinstance(model, PreTrainedModel)
+        return model
+
+
+class DistanceTo(Tensors):
+    """Sums the absolute differences between a stream of tensors and a model's parameters."""
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        super().__init__()
+        self._state = model.state_dict()
+        self.total = 0.0
+
+    def save_tensor(self, name: str, tensor: torch.Tensor, clone: bool = False) -> None:
+        """Takes a tensor without a digest, which nobody asks for here."""
+        del clone
+        with self._lock:
+            self.take(name, tensor)
+
+    def take(self, name: str, tensor: torch.Tensor) -> None:
+        """Adds one tensor's L1 distance, in double precision."""
+        other = self._state.get(name)
+        if other is None:
+            return
+        if other.shape != tensor.shape:
+            raise MergeError(f"{name} has another shape in the base: there is no distance")
+        difference = other.to("cpu", torch.float64) - tensor.to("cpu", torch.float64)
+        self.total += float(difference.abs().sum())
+
+
+def tensor_digest(name: str, tensor: torch.Tensor) -> bytes:
+    """A digest of a tensor's name, dtype, shape and bytes."""
+    plain = tensor.detach().to("cpu").contiguous()
+    digest = hashlib.sha256(f"{name} {plain.dtype} {tuple(plain.shape)}".encode())
+    digest.update(plain.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.digest()
+
+
+def combined_digest(digests: dict[str, bytes]) -> str:
+    """One digest of many, by name."""
+    whole = hashlib.sha256()
+    for name in sorted(digests):
+        whole.update(digests[name])
+    return whole.hexdigest()
+
+
+def folder_digest(folder: Path) -> str:
+    """The digest that a merge has which wrote this folder of safetensors files."""
+    from safetensors import safe_open
+
+    digests: dict[str, bytes] = {}
+    for path in sorted(folder.glob("*.safetensors")):
+        with safe_open(path, framework="pt") as shard:
+            for name in shard.keys():  # noqa: SIM118 (not a mapping)
+                digests[name] = tensor_digest(name, shard.get_tensor(name))
+    return combined_digest(digests)
+
+
+def generation_config(config: PretrainedConfig, donor: Path | None) -> Any:
+    """The generation settings that a merge written to disk would be loaded with.
+
+    Args:
+        config: of the model.
+        donor: the folder whose `generation_config.json` mergekit would copy; None if it would not.
+    """
+    if donor is not None and (donor / "generation_config.json").is_file():
+        return GenerationConfig.from_pretrained(donor)
+    return GenerationConfig.from_model_config(config)

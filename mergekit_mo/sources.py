@@ -1,0 +1,235 @@
+"""What the sources' configurations and safetensors headers tell, before any weight is read.
+
+Rule: nothing here downloads or reads weights; shapes come from headers, of local files or of the
+Hub's, and the merge is planned by mergekit itself, so that what it would refuse is refused now.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import get_safetensors_metadata, hf_hub_download
+from mergekit.common import ModelReference
+from mergekit.io.lazy_tensor_loader import LazyTensorLoader, ShardedTensorIndex
+from mergekit.io.tasks import LoaderCache
+from mergekit.options import MergeOptions
+
+from mergekit_mo.configuration import Configuration
+from mergekit_mo.merging import Plan, parse_reference, plan_merge
+from mergekit_mo.problems import Problem
+from mergekit_mo.space import Space
+
+_BYTES = {"F64": 8, "I64": 8, "F32": 4, "I32": 4, "F16": 2, "BF16": 2, "I8": 1, "U8": 1, "BOOL": 1}
+
+
+@dataclass(frozen=True)
+class Header:
+    """The tensors of a checkpoint: their files, shapes and numbers of bytes."""
+
+    folder: str
+    files: Mapping[str, str]
+    shapes: Mapping[str, tuple[int, ...]]
+    sizes: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class Size:
+    """What a merge amounts to.
+
+    Attributes:
+        parameters: of the merged model.
+        largest: bytes of the largest group of tensors that are merged together.
+        checkpoints: bytes of all sources.
+    """
+
+    parameters: int
+    largest: int
+    checkpoints: int
+
+
+def check_sources(space: Space, options: MergeOptions) -> tuple[Size | None, list[Problem]]:
+    """Checks that the sources are there, alike, and that mergekit can plan the recipe's merge.
+
+    Args:
+        space: its first candidates are planned.
+        options: mergekit's.
+
+    Returns:
+        The size of the merge, where it could be told, and the problems.
+    """
+    configuration = space.configuration
+    headers: dict[str, Header] = {}
+    problems: list[Problem] = []
+    for source in configuration.sources:
+        place = configuration.places[source]
+        try:
+            reference = parse_reference(source)
+            config = reference.config(options.trust_remote_code)
+            header = read_header(reference, options)
+        except Exception as error:  # transformers and the Hub client raise many kinds
+            what = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
+            problems.append(Problem(place, f"{source} cannot be opened: {what}"))
+            continue
+        if header:
+            headers[source] = header
+        problems += _layers(configuration, source, config)
+    if problems:
+        return None, problems
+    problems += _tokenizers(configuration)
+    with _header_only(headers):
+        try:
+            plan = plan_merge(space.config(space.starts()[0].unit), options)
+        except Exception as error:
+            what = " ".join(str(error).split())
+            return None, [*problems, Problem((), f"mergekit cannot plan this merge: {what}")]
+        problems += _shapes(plan, headers, options)
+    return _size(plan, headers), problems
+
+
+def read_header(reference: ModelReference, options: MergeOptions) -> Header | None:
+    """The header of a model's checkpoint; None where its weights are pickled and have none.
+
+    Raises:
+        Exception: there is no such checkpoint, or it is out of reach.
+    """
+    path = Path(reference.model.path)
+    if not path.is_dir():
+        found = get_safetensors_metadata(reference.model.path, revision=reference.model.revision)
+        infos = {n: i for f in found.files_metadata.values() for n, i in f.tensors.items()}
+        return Header(
+            "",
+            dict(found.weight_map),
+            {n: tuple(i.shape) for n, i in infos.items()},
+            {n: i.data_offsets[1] - i.data_offsets[0] for n, i in infos.items()},
+        )
+    index = ShardedTensorIndex.from_disk(str(path))
+    if not index.is_safetensors:
+        return None
+    shapes: dict[str, tuple[int, ...]] = {}
+    sizes: dict[str, int] = {}
+    for shard in index.shards:
+        for name, entry in _read_local_header(path / shard.filename).items():
+            shapes[name] = tuple(entry["shape"])
+            sizes[name] = math.prod(entry["shape"]) * _BYTES.get(entry["dtype"], 1)
+    del options
+    return Header(str(path), dict(index.tensor_paths), shapes, sizes)
+
+
+def _read_local_header(path: Path) -> dict[str, Any]:
+    """The JSON at the beginning of a safetensors file."""
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(length))
+    return {name: entry for name, entry in header.items() if name != "__metadata__"}
+
+
+class _header_only:  # noqa: N801 (reads as a statement)
+    """Lets mergekit see the tensors' names without opening, downloading or merging anything."""
+
+    def __init__(self, headers: Mapping[str, Header]) -> None:
+        self.headers = headers
+
+    def __enter__(self) -> None:
+        self.before = dict(LoaderCache().loaders)
+        for source, header in self.headers.items():
+            index = ShardedTensorIndex(header.folder, True, dict(header.files), [])
+            LoaderCache().loaders[parse_reference(source)] = LazyTensorLoader(index)
+
+    def __exit__(self, *_: object) -> None:
+        LoaderCache().loaders.clear()
+        LoaderCache().loaders.update(self.before)
+
+
+def _layers(configuration: Configuration, source: str, config: Any) -> Iterator[Problem]:
+    """Slices that reach beyond a source's last layer."""
+    depth = getattr(config.get_text_config(), "num_hidden_layers", None)
+    if depth is None:
+        return
+    for i, piece in enumerate(configuration.tree.get("slices") or ()):
+        for j, entry in enumerate(piece["sources"]):
+            if entry["model"] == source and entry["layer_range"][1] > depth:
+                end = entry["layer_range"][1]
+                place = ("slices", i, "sources", j, "layer_range")
+                yield Problem(place, f"ends at {end}, but {source} has {depth} layers")
+
+
+def _tokenizers(configuration: Configuration) -> Iterator[Problem]:
+    """Sources that give one token number two meanings, with nothing said of tokenizers."""
+    if configuration.tree.get("tokenizer_source") or configuration.tree.get("tokenizer"):
+        return
+    known: dict[int, tuple[str, str]] = {}
+    for source in configuration.sources:
+        for token, number in _vocabulary(source).items():
+            other, where = known.setdefault(number, (token, source))
+            if other != token:
+                what = f"token {number} is {token!r} here and {other!r} in {where}"
+                hint = "say tokenizer_source: union (or base), so that mergekit aligns them"
+                yield Problem(configuration.places[source], f"other tokenizer: {what}", hint)
+                break
+
+
+def _vocabulary(source: str) -> dict[str, int]:
+    """A source's tokens, where its tokenizer.json can be had; else nothing."""
+    model = parse_reference(source).model
+    try:
+        folder = Path(model.path)
+        path = folder / "tokenizer.json"
+        if not folder.is_dir():
+            path = Path(hf_hub_download(model.path, "tokenizer.json", revision=model.revision))
+        content = json.loads(path.read_text(encoding="utf-8"))
+        tokens = content["model"]["vocab"]
+        added = {entry["content"]: entry["id"] for entry in content.get("added_tokens", [])}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+    if isinstance(tokens, list):  # unigram models list [token, score]
+        tokens = {entry[0]: i for i, entry in enumerate(tokens)}
+    return {**tokens, **added}
+
+
+def _inputs(plan: Plan) -> Iterator[tuple[Any, dict[str, Any]]]:
+    """Each tensor of a plan: its save task, and what it is made from, by source."""
+    for save in plan.saves:
+        task = save.tensor_task
+        gathered = getattr(task.gather_tensors, "gather_tensors", task.gather_tensors)
+        yield save, {str(model): info for model, info in gathered.weight_info.items()}
+
+
+def _shapes(plan: Plan, headers: Mapping[str, Header], options: MergeOptions) -> Iterator[Problem]:
+    """Tensors that a source lacks, or that differ in shape between sources."""
+    for save, infos in _inputs(plan):
+        found: dict[str, tuple[int, ...]] = {}
+        for source, info in infos.items():
+            if source not in headers:
+                continue
+            names = (info.name, *(info.aliases or ()), *(info.tied_names or ()))
+            shape = next(
+                (headers[source].shapes[n] for n in names if n in headers[source].shapes), None
+            )
+            if shape is not None:
+                found[source] = shape
+        vocabulary = next(iter(infos.values())).vocabulary_axis is not None
+        aligned = plan.build_tokenizer is not None or options.unsafe_truncate_embeddings
+        if len(set(found.values())) > 1 and not (vocabulary and aligned):
+            listing = ", ".join(f"{Path(s).name} {shape}" for s, shape in found.items())
+            hint = "say tokenizer_source: base or union" if vocabulary else "models of one width"
+            yield Problem((), f"{save.tensor_name} differs in shape: {listing}", hint)
+            return
+
+
+def _size(plan: Plan, headers: Mapping[str, Header]) -> Size | None:
+    """The size of the merge; None where some checkpoint has no header."""
+    if not headers:
+        return None
+    parameters = largest = 0
+    for _, infos in _inputs(plan):
+        shapes = [headers[s].shapes.get(i.name) for s, i in infos.items() if s in headers]
+        parameters += math.prod(next((s for s in shapes if s is not None), (0,)))
+        group = sum(headers[s].sizes.get(i.name, 0) for s, i in infos.items() if s in headers)
+        largest = max(largest, group)
+    total = sum(sum(header.sizes.values()) for header in headers.values())
+    return Size(parameters, largest, total)

@@ -1,0 +1,141 @@
+"""lm-eval tasks: found by name or file, loaded once, and guarded against well-known test sets.
+
+Rule: lm-eval's own index reads some 14,000 files and takes 15 seconds; a task is found here by
+looking for its name in the files' text, and loaded from its file alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import lm_eval.tasks
+from lm_eval.api.task import Task
+from lm_eval.tasks import TaskManager
+
+_BENCHMARKS = (
+    "agieval",
+    "ai2_arc",
+    "arc_",
+    "bbh",
+    "bigbench",
+    "boolq",
+    "commonsense_qa",
+    "drop",
+    "gpqa",
+    "gsm8k",
+    "hellaswag",
+    "hendrycks",
+    "humaneval",
+    "ifeval",
+    "lambada",
+    "leaderboard",
+    "mbpp",
+    "minerva_math",
+    "mmlu",
+    "musr",
+    "openbookqa",
+    "piqa",
+    "truthfulqa",
+    "winogrande",
+)
+_SAFE_NAME = re.compile(r"_(train|training|val|valid|validation|dev)(_|$)")
+_SAFE_SPLIT = re.compile(r"train|auxiliary")
+
+
+class TaskError(ValueError):
+    """A task that cannot be had; the message says why, `hint` what to do."""
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+def find_task(name: str, folder: Path, include: Sequence[Path]) -> Path:
+    """The file of a task.
+
+    Args:
+        name: a path (ending in .yaml or .yml), or the name of a task.
+        folder: where relative paths start.
+        include: folders that are searched before lm-eval's own tasks.
+
+    Raises:
+        TaskError: there is none, or several.
+    """
+    if name.endswith((".yaml", ".yml")):
+        path = (folder / Path(name).expanduser()).resolve()
+        if not path.is_file():
+            raise TaskError(f"no file {path}", "task files are looked for beside the recipe")
+        return path
+    own = Path(lm_eval.tasks.__file__).parent
+    for root in (*include, *_likely(own, name), own):
+        found = sorted(_naming(root, name))
+        if len(found) == 1:
+            return found[0]
+        if found:
+            raise TaskError(f"several files name a task {name!r}: {found[0]}, {found[1]}")
+    hint = "a task of lm-eval, or the path of a task's YAML file; see `lm_eval ls tasks`"
+    raise TaskError(f"no task is called {name!r}", hint)
+
+
+def load_task(path: Path) -> Task:
+    """Loads a task and its documents; relative data files are found beside the task's file.
+
+    Raises:
+        TaskError: it is a group, or its documents cannot be had.
+    """
+    quiet = logging.getLogger("lm_eval")
+    level = quiet.level
+    quiet.setLevel(logging.ERROR)
+    try:
+        with contextlib.chdir(path.parent):
+            loaded = TaskManager(include_defaults=False).load([str(path)])
+    except Exception as error:  # whatever a task's own code or data raise
+        what = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+        hint = "its documents come from the Hugging Face Hub: is it within reach?"
+        raise TaskError(f"{path.name} cannot be loaded ({what.strip()})", hint) from error
+    finally:
+        quiet.setLevel(level)
+    tasks, groups = loaded["tasks"], loaded.get("groups", {})
+    if groups or len(tasks) != 1:
+        some = ", ".join(sorted(tasks)[:4])
+        raise TaskError(f"{path.stem} is a group of {len(tasks)} tasks", f"name them: {some}, …")
+    (task,) = tasks.values()
+    return task
+
+
+def contaminates(task: Task) -> str:
+    """Why searching on a task would spoil a benchmark; empty where it would not.
+
+    A task passes when its name says that it is a training or validation variant, or when the
+    documents that it asks come from a training split.
+    """
+    name = task.task_name.lower()
+    dataset = str(task.config.dataset_path or "").lower().rpartition("/")[2]
+    known = [b for b in _BENCHMARKS if name.startswith(b) or dataset.startswith(b.rstrip("_"))]
+    if not known or _SAFE_NAME.search(name):
+        return ""
+    split = task.config.test_split or task.config.validation_split or ""
+    if _SAFE_SPLIT.search(str(split)):
+        return ""
+    return f"{task.task_name} asks a well-known benchmark's {split or 'test'} split"
+
+
+def _likely(root: Path, name: str) -> Iterator[Path]:
+    """Folders of lm-eval whose name begins the task's name, the longest first."""
+    folders = [p for p in root.iterdir() if p.is_dir() and name.startswith(p.name.split("-")[0])]
+    yield from sorted(folders, key=lambda p: -len(p.name))
+
+
+def _naming(root: Path, name: str) -> Iterator[Path]:
+    """Files below a folder that define a task or group of a name."""
+    pattern = re.compile(
+        rb"^(task|group):[ \t]*[\"']?" + re.escape(name.encode()) + rb"[\"']?\s*$", re.M
+    )
+    for path in root.rglob("*.y*ml"):
+        with contextlib.suppress(OSError):
+            if pattern.search(path.read_bytes()):
+                yield path.resolve()
