@@ -54,7 +54,8 @@ class Evaluation:
 
     def facts(self) -> dict[str, Any]:
         """Plain JSON of all fields; the device is recorded apart, as it was in fact."""
-        return {key: value for key, value in asdict(self).items() if key != "device"}
+        plain = {key: value for key, value in asdict(self).items() if key != "device"}
+        return plain | {"include_path": list(self.include_path)}
 
 
 def read_evaluation(node: Any, place: Place, folder: Path) -> tuple[Evaluation, list[Problem]]:

@@ -48,6 +48,9 @@ def contributions(Y: Matrix, reference: Matrix) -> NDArray[np.float64]:
     """The hypervolume that each row alone adds to all the others, `n` values >= 0."""
     if len(Y) == 0:
         return np.zeros(0)
-    clipped = np.maximum(Y, reference)  # a row below the reference point adds nothing
-    values = moocore.hv_contributions(clipped, ref=reference, maximise=True)
+    # A row below the reference point adds nothing; a further column, for moocore wants two.
+    clipped = np.column_stack([np.maximum(Y, reference), np.ones(len(Y))])  # n x (m + 1)
+    corner = np.append(reference, 0.0)
+    # Dominated rows count: they take the place of the one above them when it goes.
+    values = moocore.hv_contributions(clipped, ref=corner, maximise=True, ignore_dominated=False)
     return np.asarray(values, dtype=float)

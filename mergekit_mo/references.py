@@ -24,16 +24,22 @@ def existing_folder(text: str, start: Path) -> Path | None:
 
 def reference_text(node: Any) -> str | None:
     """A model reference in mergekit's text form, `path@revision+lora@revision`."""
-    if isinstance(node, str) and node.strip():
-        return node
-    if isinstance(node, Mapping) and node.keys() <= {"model", "lora", "path", "revision"}:
-        if "path" in node and isinstance(node["path"], str):
-            revision = node.get("revision")
-            return f"{node['path']}@{revision}" if revision else node["path"]
-        inner = reference_text(node.get("model"))
-        lora = reference_text(node["lora"]) if node.get("lora") else ""
-        return None if inner is None or lora is None else inner + (f"+{lora}" if lora else "")
-    return None
+    if isinstance(node, Mapping) and node.keys() <= {"model", "lora"}:
+        model, lora = _path_text(node.get("model")), _path_text(node.get("lora"))
+        if model is None or (lora is None and node.get("lora") is not None):
+            return None
+        return f"{model}+{lora}" if lora else model
+    return node if isinstance(node, str) and node.strip() else None
+
+
+def _path_text(node: Any) -> str | None:
+    """One half of a reference, `path@revision`."""
+    if isinstance(node, Mapping) and node.keys() <= {"path", "revision"}:
+        path, revision = node.get("path"), node.get("revision")
+        if not isinstance(path, str) or not isinstance(revision, str | None):
+            return None
+        node = f"{path}@{revision}" if revision else path
+    return node if isinstance(node, str) and node.strip() else None
 
 
 def absolute_reference(text: str, folder: Path) -> str:
