@@ -10,7 +10,7 @@ import json
 import sqlite3
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -104,7 +104,12 @@ class Archive:
             path: the file, which must not exist; or `:memory:`.
             goals: the objectives, in the order of every table.
             facts: what else the archive should remember, plain JSON by name.
+
+        Raises:
+            UserError: the file exists.
         """
+        if str(path) != ":memory:" and Path(path).exists():
+            raise UserError(f"{path}: exists already")
         db = _connect(str(path))
         own = {
             "schema": SCHEMA_VERSION,
@@ -133,19 +138,23 @@ class Archive:
         """
         if not path.is_file():
             raise UserError(f"{path}: no such archive")
+        address = f"{path.resolve().as_uri()}?mode=ro" if read_only else str(path)
         try:
-            db = _connect(
-                f"{path.resolve().as_uri()}?mode=ro" if read_only else str(path), read_only
-            )
-            # A file of zeros or of another program is found out by the first, a torn one by the
-            # second; flipped bits in answers by their checksums.
-            version = json.loads(_fact(db, "schema") or "null")
-            (state,) = db.execute("PRAGMA quick_check").fetchone()
-            if state != "ok":
-                raise UserError(f"{path}: the archive is damaged ({state})")
-            if version != SCHEMA_VERSION:
-                raise UserError(f"{path}: an archive of version {version}, not {SCHEMA_VERSION}")
-            return cls(db, read_only=read_only)
+            with ExitStack() as undo:
+                db = _connect(address, read_only)
+                undo.callback(db.close)
+                # A file of zeros or of another program is found out by the first, a torn one by
+                # the second; flipped bits in answers by their checksums.
+                version = json.loads(_fact(db, "schema") or "null")
+                (state,) = db.execute("PRAGMA quick_check").fetchone()
+                if state != "ok":
+                    raise UserError(f"{path}: the archive is damaged ({state})")
+                if version != SCHEMA_VERSION:
+                    what = f"an archive of version {version}, not {SCHEMA_VERSION}"
+                    raise UserError(f"{path}: {what}")
+                archive = cls(db, read_only=read_only)
+                undo.pop_all()
+                return archive
         except (sqlite3.DatabaseError, ValueError, KeyError, TypeError) as error:
             raise UserError(f"{path}: the archive cannot be read ({error})") from error
 
@@ -301,8 +310,13 @@ class Archive:
             outcome: its scores, or its error.
             at: seconds since the epoch.
             split: which items were asked; the hold-out of a finished trial adds to it.
+
+        Returns:
+            The trial as it is now; as it was, where a trial that has finished finishes again.
         """
         trial = self._trials[number]
+        if split == "search" and trial.status != "waiting":
+            return trial
         failed = outcome.error is not None
         if split == "search":
             status: Status = "failed" if failed else "done"

@@ -5,7 +5,6 @@ Rule: importing this file loads neither torch nor mergekit, so that `--help` ans
 
 from __future__ import annotations
 
-import os
 import shlex
 import signal
 import sys
@@ -211,8 +210,11 @@ def _interrupt(_signal: int, _frame: FrameType | None) -> None:
 
 def _again() -> str:
     """The command that was typed, made to resume."""
-    words = [os.path.basename(sys.argv[0]), *sys.argv[1:]]  # noqa: PTH119 (a plain name)
-    return shlex.join([*words, *([] if "--resume" in words else ["--resume"])])
+    name, words = Path(sys.argv[0]).name, sys.argv[1:]
+    program = ["python", "-m", "mergekit_mo.cli"] if name.endswith(".py") else [name]
+    end = words.index("--") if "--" in words else len(words)
+    more = [] if "--resume" in words[:end] else ["--resume"]
+    return shlex.join([*program, *words[:end], *more, *words[end:]])
 
 
 if __name__ == "__main__":

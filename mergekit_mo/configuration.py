@@ -340,7 +340,7 @@ def _methods(
             add(place, f"{name!r} stands twice")
         elif known[name] not in found:
             found.append(known[name])
-    if choices and own not in choices:
-        what = f"{shown(own)} is not among the methods of {'.'.join(map(str, choices_at))}"
-        add(("merge_method",), what, "the search starts from merge_method:")
+    if choices and own not in choices and isinstance(own, str) and own in known:
+        what = f"{own!r} is not among the methods of {'.'.join(map(str, choices_at))}"
+        add(("merge_method",), what, "the search starts from merge_method:, so list it there")
     return found

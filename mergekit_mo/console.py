@@ -19,7 +19,6 @@ from typing import Any, Protocol
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
-from rich.markup import escape
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
@@ -86,7 +85,7 @@ class Lines:
 
     def say(self, text: str) -> None:
         """Prints a line of narration."""
-        self.err.print(escape(text), soft_wrap=True, highlight=False)
+        self.err.print(Text(text), soft_wrap=True)
 
     def _line(self, event: Finished) -> str:
         trial = event.trial
@@ -124,12 +123,12 @@ class LiveScreen(Lines):
         elapsed = time.monotonic() - self.begun
         rate = elapsed / max(len(done) - self.before, 1)
         left = rate * (self.budget - len(done)) if len(done) > self.before else None
-        words = [f"{len(done)}/{self.budget} merges"]
-        words += [f"[red]{failed} failed[/red]"] if failed else []
-        words += [f"{clock(elapsed)} elapsed"]
-        words += [f"about {clock(left)} left"] if left is not None else []
+        words = [Text(f"{len(done)}/{self.budget} merges")]
+        words += [Text(f"{failed} failed", style="red")] if failed else []
+        words += [Text(f"{clock(elapsed)} elapsed")]
+        words += [Text(f"about {clock(left)} left")] if left is not None else []
         bar = Table.grid(padding=(0, 1))
-        bar.add_row(ProgressBar(self.budget, len(done), width=24), "  ".join(words))
+        bar.add_row(ProgressBar(self.budget, len(done), width=24), Text("  ").join(words))
         return Group(bar, trial_table(archive, _best(archive)))
 
 
@@ -142,15 +141,15 @@ def _best(archive: Archive) -> list[Trial]:
 
 
 def trial_table(archive: Archive, trials: list[Trial], *, holdout: bool = False) -> Table:
-    """The parents on top, then the trials, one row each."""
+    """The parents on top, then the trials, one row each; names are shown as they are."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("trial")
     for goal in archive.goals:
-        table.add_column(escape(goal.name) + (" ↑" if goal.maximize else " ↓"), justify="right")
+        table.add_column(Text(goal.name + (" ↑" if goal.maximize else " ↓")), justify="right")
         if holdout:
             table.add_column("hold-out", justify="right", style="cyan")
     for trial in [*archive.references, *trials]:
-        cells = [escape(_name(trial))]
+        cells: list[RenderableType] = [Text(_name(trial))]
         for goal in archive.goals:
             cells.append(figure(trial.scores.get(goal.name)))
             if holdout:
@@ -166,8 +165,8 @@ def show_end(event: Ended, out: Console) -> None:
     out.print(trial_table(archive, front, holdout=opened), soft_wrap=True)
     out.print()
     for line in summary(archive, front):
-        out.print(escape(line), soft_wrap=True, highlight=False)
-    out.print(escape(f"front: {event.out / 'front'}"), soft_wrap=True, highlight=False)
+        out.print(Text(line), soft_wrap=True)
+    out.print(Text(f"front: {event.out / 'front'}"), soft_wrap=True)
 
 
 def summary(archive: Archive, front: list[Trial]) -> Iterator[str]:

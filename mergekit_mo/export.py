@@ -7,7 +7,9 @@ needs who has nothing but that file.
 from __future__ import annotations
 
 import csv
+import glob
 import io
+import json
 import shlex
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -61,7 +63,9 @@ def write_outputs(archive: Archive, ready: Ready, out: Path) -> None:
 
 def front_text(archive: Archive, ready: Ready, trial: Trial, path: Path) -> str:
     """A trial's configuration with its header."""
-    header = "\n".join(f"# {line}".rstrip() for line in _header(archive, ready, trial, path))
+    lines = [f"# {line}".rstrip() for line in _header(archive, ready, trial, path)]
+    # A strange name must not end its comment.
+    header = "\n".join("".join(c if c.isprintable() else "?" for c in line) for line in lines)
     return f"{header}\n{config_text(dict(trial.config))}"
 
 
@@ -92,7 +96,7 @@ def _score_command(ready: Ready, asked: Asked, model: Path, run: Path) -> Iterat
     words = [
         f"cd {quoted(asked.path.parent)} && lm_eval run --model hf",
         f"--model_args {quoted(_model_args(ready, model))}",
-        f"--tasks {quoted(asked.path)} --device {ready.device}",
+        f"--tasks {quoted(_task_words(asked.path))} --device {ready.device}",
         f"--batch_size {evaluation.batch_size}",
     ]
     shots = asked.task.get_config("num_fewshot")
@@ -105,7 +109,7 @@ def _score_command(ready: Ready, asked: Asked, model: Path, run: Path) -> Iterat
     if evaluation.system_instruction:
         words.append(f"--system_instruction {quoted(evaluation.system_instruction)}")
     if asked.task.config.output_type == "generate_until":
-        words.append(f"--gen_kwargs {quoted(_gen_kwargs(asked))}")
+        words.append(f"--gen_kwargs {quoted(json.dumps(asked.task.config.generation_kwargs))}")
     items = len(asked.items["search"])
     everything = items == asked.total
     if shots and not everything:
@@ -120,15 +124,17 @@ def _score_command(ready: Ready, asked: Asked, model: Path, run: Path) -> Iterat
 
 
 def _model_args(ready: Ready, model: Path) -> str:
+    """The model for lm-eval, as JSON where its short form would take a folder's name apart."""
     length = ready.recipe.evaluation.max_length
-    return f"pretrained={model}" + (f",max_length={length}" if length else "")
+    words: dict[str, Any] = {"pretrained": str(model)} | ({"max_length": length} if length else {})
+    if any(letter in str(model) for letter in "'\",[](){}"):
+        return json.dumps(words, ensure_ascii=False)
+    return ",".join(f"{key}={value}" for key, value in words.items())
 
 
-def _gen_kwargs(asked: Asked) -> str:
-    """The greedy settings that the search ran a task with."""
-    known = asked.task.config.generation_kwargs or {}
-    plain = {k: v for k, v in known.items() if isinstance(v, bool | int | float)}
-    return ",".join(f"{key}={value}" for key, value in plain.items())
+def _task_words(path: Path) -> str:
+    """A task's file for lm-eval, which takes commas for a list and [, ] and * for a pattern."""
+    return path.name if "," in str(path.parent) else glob.escape(str(path))
 
 
 def quoted(word: object) -> str:

@@ -18,11 +18,14 @@ def write_file(path: Path, content: str | bytes) -> None:
     """Writes a file aside, sees that the disk has it, and puts it in its place."""
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.new")
-    with aside.open("wb") as file:
-        file.write(content.encode() if isinstance(content, str) else content)
-        file.flush()
-        os.fsync(file.fileno())
-    put_in_place(aside, path)
+    try:
+        with aside.open("wb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
+            file.flush()
+            os.fsync(file.fileno())
+        put_in_place(aside, path)
+    finally:
+        aside.unlink(missing_ok=True)  # there only where something failed
 
 
 def put_in_place(aside: Path, path: Path) -> None:

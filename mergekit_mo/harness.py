@@ -91,8 +91,6 @@ class Harness:
     def __init__(self, tasks: Sequence[Asked], evaluation: Evaluation) -> None:
         self.tasks = {asked.name: asked for asked in tasks}
         self.evaluation = evaluation
-        self._lm: HFLM | None = None
-        self._key: tuple[int, int] | None = None
         self._prompts_key: str | None = None
 
     def ask(self, model: Any, tokenizer: Any, split: Split) -> dict[str, Answers]:
@@ -120,18 +118,14 @@ class Harness:
         }
 
     def _wrapper(self, model: Any, tokenizer: Any) -> HFLM:
-        """lm-eval's model object, made again only for another module or tokenizer."""
-        key = (id(model), id(tokenizer))
-        if self._lm is None or self._key != key:
-            evaluation = self.evaluation
-            self._lm = HFLM(
+        """lm-eval's model object; it is not kept, or a module that was replaced would live on."""
+        with _no_bars():
+            return HFLM(
                 pretrained=model,
                 tokenizer=tokenizer,
-                batch_size=evaluation.batch_size,
-                max_length=evaluation.max_length,
+                batch_size=self.evaluation.batch_size,
+                max_length=self.evaluation.max_length,
             )
-            self._key = key
-        return self._lm
 
     def _build_prompts(self, lm: HFLM) -> None:
         """Builds every task's prompts; again only where a chat template is in play and changed."""
@@ -308,7 +302,7 @@ def measure(items: Sequence[Any], aggregate: Callable[[Sequence[Any]], float]) -
 
 
 def _no_bars() -> contextlib.redirect_stderr[io.StringIO]:
-    """Keeps lm-eval's progress bars off the screen; some cannot be switched off."""
+    """Keeps lm-eval's progress bars and remarks off the screen; some cannot be switched off."""
     return contextlib.redirect_stderr(io.StringIO())
 
 

@@ -114,7 +114,7 @@ def check_folder(ready: Ready, out: Path, *, resume: bool) -> None:
     if not resume:
         what = f"{out} holds a run already"
         raise UserError(f"{what}: continue it with --resume, or choose another --out", status=2)
-    with Archive.open(path) as archive:
+    with Archive.open(path, read_only=True) as archive:  # a running search may hold it
         _same_run(ready, archive, out)
 
 

@@ -124,16 +124,20 @@ class Merger:
             collected = Collected()
             self._run(plan, collected)
             model = self.resident.replace(collected.build(plan.config, dtype))
-        if not plan.build_tokenizer and not plan.merge.chat_template:
-            model.generation_config = generation_config(plan.config, self._donor(plan))
-        else:
-            model.generation_config = generation_config(plan.config, None)
+        model.generation_config = generation_config(plan.config, self._companions(plan))
         return Merged(model, tokenizer, tensors.digest)
 
     def distance(self, model: PreTrainedModel, reference: str) -> float:
         """The L1 distance of a model's parameters from those of a source."""
+        plan = plan_merge(as_it_is(reference), self.options)
         tensors = DistanceTo(model)
-        self._run(plan_merge(as_it_is(reference), self.options), tensors)
+        self._run(plan, tensors)
+        if tensors.strange:
+            collected, tensors = Collected(), DistanceTo(model)
+            self._run(plan, collected)
+            for name, tensor in collected.build(plan.config, _model_dtype(plan)).named_parameters():
+                tensors.take(name, tensor)
+            tensors.finalize()
         return tensors.total
 
     def _run(self, plan: Plan, tensors: Tensors) -> None:
@@ -158,13 +162,12 @@ class Merger:
         return Executor(targets=targets, math_device=self.device, storage_device=storage)
 
     def _tokenizer(self, plan: Plan) -> Any:
-        """The tokenizer that mergekit would write, made once for each donor."""
-        merge = plan.merge
-        if plan.build_tokenizer is None:
-            donor, key = self._donor(plan), ""
-        else:
-            donor, key = None, plan.build_tokenizer.model_dump_json()
-        key = f"{donor} {key} {merge.chat_template}"
+        """The tokenizer that mergekit would write, made once for each set of sources."""
+        merge, trust = plan.merge, self.options.trust_remote_code
+        models = merge.referenced_models()
+        donor = merge.base_model or models[0]
+        build = plan.build_tokenizer.model_dump_json() if plan.build_tokenizer else ""
+        key = f"{donor} {sorted(map(str, models))} {build} {merge.chat_template}"
         if key not in self._tokenizers:
             if plan.build_tokenizer is not None:
                 ((_, info),) = Executor([plan.build_tokenizer]).run(quiet=True)
@@ -172,9 +175,11 @@ class Merger:
                 tokenizer = info.tokenizer
             else:
                 tokenizer = transformers.AutoTokenizer.from_pretrained(
-                    donor, trust_remote_code=self.options.trust_remote_code
+                    self._companions(plan) or donor.model.path,
+                    revision=donor.model.revision,
+                    trust_remote_code=trust,
                 )
-            _set_chat_template(tokenizer, merge, self.options.trust_remote_code)
+            _set_chat_template(tokenizer, merge, trust)
             self._tokenizers[key] = tokenizer
         tokenizer = self._tokenizers[key]
         if plan.build_tokenizer is not None:
@@ -182,9 +187,18 @@ class Merger:
             _update_config_vocab(plan.config, plan.architecture, tokenizer, multiple)
         return tokenizer
 
-    def _donor(self, plan: Plan) -> Path:
-        """The folder that mergekit copies the tokenizer and its companions from."""
-        return Path(_get_donor_model(plan.merge, self.options)[1])
+    def _companions(self, plan: Plan) -> Path | None:
+        """The folder that mergekit copies the tokenizer's files and the generation settings from.
+
+        None where it writes the tokenizer itself, and copies nothing.
+        """
+        if plan.build_tokenizer or plan.merge.chat_template:
+            return None
+        folder = Path(_get_donor_model(plan.merge, self.options)[1])
+        whole = (folder / "tokenizer_config.json").exists() and any(
+            (folder / name).exists() for name in ("tokenizer.json", "tokenizer.model")
+        )
+        return folder if whole else None
 
 
 def merge_options(flags: MergeFlags, device: str) -> MergeOptions:

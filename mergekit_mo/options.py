@@ -6,6 +6,7 @@ declared here a second time; a test holds them against `MergeOptions`.
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -102,7 +103,7 @@ def command_line(flags: MergeFlags, *, device: str, threads: int) -> str:
         if f.name in _NOT_EXPORTED or f.name == "random_seed" or value == f.default:
             continue
         name = "--" + f.name.replace("_", "-")
-        words.append(name if value is True else f"{name} {value}")
+        words.append(name if value is True else f"{name} {shlex.quote(str(value))}")
     if flags.gpu_rich:
         words += ["--low-cpu-memory", "--read-to-gpu", "--multi-gpu"]
     return " ".join(words)

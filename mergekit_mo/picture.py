@@ -6,6 +6,7 @@ Rule: one panel for each pair of goals, the first goal against each other one wh
 from __future__ import annotations
 
 import io
+import warnings
 from collections.abc import Sequence
 from itertools import combinations
 from pathlib import PurePath
@@ -53,13 +54,17 @@ def draw_front(archive: Archive) -> bytes:
         for trial in parents:
             at = (trial.scores[across.name].value, trial.scores[up.name].value)
             name = PurePath(trial.origin).name
-            panel.annotate(name, at, textcoords="offset points", xytext=(5, 5), fontsize=8)
-        panel.set_xlabel(_label(across))
-        panel.set_ylabel(_label(up))
+            panel.annotate(
+                name, at, textcoords="offset points", xytext=(5, 5), fontsize=8, parse_math=False
+            )
+        panel.set_xlabel(_label(across), parse_math=False)  # a $ begins no formula
+        panel.set_ylabel(_label(up), parse_math=False)
         panel.spines[["top", "right"]].set_visible(False)
     figure.axes[0].legend(frameon=False, fontsize=8)
     file = io.BytesIO()
-    figure.savefig(file, format="png", metadata={"Software": None})
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # a letter that the font lacks is a box
+        figure.savefig(file, format="png", metadata={"Software": None})
     return file.getvalue()
 
 

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import torch
+
 import mergekit_mo.objectives
 import mergekit_mo.optimizers
 from mergekit_mo.evaluate import Evaluator, goal_names
@@ -106,6 +108,9 @@ def prepare(
     bound, found = _objectives(recipe, allow_test_sets)
     problems += found
     device = resolve_device(flags.named_device(recipe.evaluation.device))
+    if unusable := _unusable(device, flags):
+        problems.append(unusable)
+        sound = False
     if (
         lora_cache
         and not flags.lora_merge_cache
@@ -135,6 +140,19 @@ def prepare(
         flags.num_threads or free_cores(),
         size,
     )
+
+
+def _unusable(device: str, flags: MergeFlags) -> Problem | None:
+    """Why torch cannot put a model on a device, if it cannot."""
+    try:
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:  # each backend its own
+        reason = str(error).strip().partition("\n")[0]
+        asked = flags.named_device("")
+        place = () if asked else ("search", "evaluation", "device")
+        what = f"torch cannot use the device {device!r} here: {reason}"
+        return Problem(place, what, "devices are cpu, cuda, cuda:1, …; auto finds one")
+    return None
 
 
 @dataclass(frozen=True)

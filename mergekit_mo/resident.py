@@ -100,11 +100,7 @@ class IntoModel(Tensors):
     def __init__(self, model: PreTrainedModel) -> None:
         super().__init__()
         self.model = model
-        state = model.state_dict(keep_vars=True)
-        own = dict(model.named_parameters())  # of tied weights, the first name alone
-        shared = {id(p) for p in own.values()}
-        self._targets = {k: v for k, v in state.items() if k in own or id(v) not in shared}
-        self._tied = state.keys() - self._targets.keys()
+        self._targets, self._tied = places(model)
         self._missing = set(self._targets)
         self.strange: list[str] = []
 
@@ -160,7 +156,9 @@ class DistanceTo(Tensors):
 
     def __init__(self, model: PreTrainedModel) -> None:
         super().__init__()
-        self._state = model.state_dict()
+        self._targets, self._tied = places(model)
+        self._missing = {name for name, _ in model.named_parameters()}
+        self.strange: list[str] = []
         self.total = 0.0
 
     def save_tensor(self, name: str, tensor: torch.Tensor, clone: bool = False) -> None:
@@ -170,14 +168,35 @@ class DistanceTo(Tensors):
             self.take(name, tensor)
 
     def take(self, name: str, tensor: torch.Tensor) -> None:
-        """Adds one tensor's L1 distance, in double precision."""
-        other = self._state.get(name)
-        if other is None:
-            return
-        if other.shape != tensor.shape:
-            raise MergeError(f"{name} has another shape in the base: there is no distance")
-        difference = other.to("cpu", torch.float64) - tensor.to("cpu", torch.float64)
-        self.total += float(difference.abs().sum())
+        """Adds one parameter's L1 distance, in double precision."""
+        if name not in self._targets:
+            self.strange += [] if name in self._tied else [name]
+        elif name in self._missing:  # buffers are no parameters
+            other = self._targets[name]
+            if other.shape != tensor.shape:
+                raise MergeError(f"{name} has another shape in the base: there is no distance")
+            difference = other.to("cpu", torch.float64) - tensor.to("cpu", torch.float64)
+            self.total += float(difference.abs().sum())
+            self._missing.discard(name)
+
+    def finalize(self) -> None:
+        """Sees that every parameter was compared.
+
+        Raises:
+            MergeError: the reference lacks a parameter of the model.
+        """
+        if self._missing and not self.strange:
+            names = ", ".join(sorted(self._missing)[:3])
+            raise MergeError(f"the base has no {names}: there is no distance")
+
+
+def places(model: PreTrainedModel) -> tuple[dict[str, torch.Tensor], set[str]]:
+    """Where a model's tensors stand, by name, and the further names of tied ones."""
+    state = model.state_dict(keep_vars=True)
+    own = dict(model.named_parameters())  # of tied weights, the first name alone
+    shared = {id(p) for p in own.values()}
+    targets = {k: v for k, v in state.items() if k in own or id(v) not in shared}
+    return targets, state.keys() - targets.keys()
 
 
 def tensor_digest(name: str, tensor: torch.Tensor) -> bytes:
@@ -217,4 +236,4 @@ def generation_config(config: PretrainedConfig, donor: Path | None) -> Any:
     """
     if donor is not None and (donor / "generation_config.json").is_file():
         return GenerationConfig.from_pretrained(donor)
-    return GenerationConfig.from_model_config(config)
+    return GenerationConfig.from_model_config(config.to_diff_dict())  # what `config.json` will hold

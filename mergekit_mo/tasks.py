@@ -13,13 +13,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import lm_eval.tasks
+import yaml
 from lm_eval.api.task import Task
 from lm_eval.tasks import TaskManager
 
 _BENCHMARKS = (
     "agieval",
     "ai2_arc",
-    "arc_",
+    "arc",
     "bbh",
     "bigbench",
     "boolq",
@@ -36,14 +37,25 @@ _BENCHMARKS = (
     "mbpp",
     "minerva_math",
     "mmlu",
+    "mmlusr",
     "musr",
+    "openai_humaneval",
     "openbookqa",
     "piqa",
+    "truthful_qa",
     "truthfulqa",
     "winogrande",
 )
+_KNOWN = re.compile(rf"({'|'.join(_BENCHMARKS)})(?![a-z])")
 _SAFE_NAME = re.compile(r"_(train|training|val|valid|validation|dev)(_|$)")
 _SAFE_SPLIT = re.compile(r"train|auxiliary")
+
+
+class _Loader(yaml.SafeLoader):
+    """Reads a task's file without the functions that it names."""
+
+
+_Loader.add_multi_constructor("!", lambda *_: None)
 
 
 class TaskError(ValueError):
@@ -87,6 +99,7 @@ def load_task(path: Path) -> Task:
     Raises:
         TaskError: it is a group, or its documents cannot be had.
     """
+    _refuse_group(path)
     quiet = logging.getLogger("lm_eval")
     level = quiet.level
     quiet.setLevel(logging.ERROR)
@@ -95,16 +108,35 @@ def load_task(path: Path) -> Task:
             loaded = TaskManager(include_defaults=False).load([str(path)])
     except Exception as error:  # whatever a task's own code or data raise
         what = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
-        hint = "its documents come from the Hugging Face Hub: is it within reach?"
+        hint = ""
+        if isinstance(error, ConnectionError):
+            hint = "its documents come from the Hugging Face Hub: is it within reach?"
+        elif isinstance(error, FileNotFoundError):
+            hint = "relative data files are looked for beside the task's file"
         raise TaskError(f"{path.name} cannot be loaded ({what.strip()})", hint) from error
     finally:
         quiet.setLevel(level)
-    tasks, groups = loaded["tasks"], loaded.get("groups", {})
-    if groups or len(tasks) != 1:
-        some = ", ".join(sorted(tasks)[:4])
-        raise TaskError(f"{path.stem} is a group of {len(tasks)} tasks", f"name them: {some}, …")
-    (task,) = tasks.values()
+    (task,) = loaded["tasks"].values()
     return task
+
+
+def _refuse_group(path: Path) -> None:
+    """Refuses the file of several tasks, before any of them is loaded, and one without a name."""
+    try:
+        content = yaml.load(path.read_bytes(), _Loader)
+    except (OSError, yaml.YAMLError):
+        return  # lm-eval says what is wrong
+    if not isinstance(content, dict):
+        return
+    listed = content.get("task_list", content.get("task"))
+    if "group" in content or isinstance(listed, list):
+        entries = listed if isinstance(listed, list) else [listed] if listed else []
+        names = [str(e.get("group", e.get("task")) if isinstance(e, dict) else e) for e in entries]
+        some = ", ".join(names[:4]) + (", …" if len(names) > 4 else "")
+        what = f"{content.get('group', path.stem)} is a group of {len(names)} tasks"
+        raise TaskError(what, f"name one of them, or each in an objective of its own: {some}")
+    if listed is None and "include" not in content:
+        raise TaskError(f"{path.name} does not name its task", "write task: my_task in it")
 
 
 def contaminates(task: Task) -> str:
@@ -115,7 +147,7 @@ def contaminates(task: Task) -> str:
     """
     name = task.task_name.lower()
     dataset = str(task.config.dataset_path or "").lower().rpartition("/")[2]
-    known = [b for b in _BENCHMARKS if name.startswith(b) or dataset.startswith(b.rstrip("_"))]
+    known = _KNOWN.match(name) or _KNOWN.match(dataset)
     if not known or _SAFE_NAME.search(name):
         return ""
     split = task.config.test_split or task.config.validation_split or ""
@@ -132,9 +164,9 @@ def _likely(root: Path, name: str) -> Iterator[Path]:
 
 def _naming(root: Path, name: str) -> Iterator[Path]:
     """Files below a folder that define a task or group of a name."""
-    pattern = re.compile(
-        rb"^(task|group):[ \t]*[\"']?" + re.escape(name.encode()) + rb"[\"']?\s*$", re.M
-    )
+    quoted = rb"[\"']?%s[\"']?[ \t]*"
+    line = quoted % rb"(task|group)" + rb":[ \t]*" + quoted % re.escape(name.encode())
+    pattern = re.compile(rb"^" + line + rb"(#.*)?\r?$", re.M)
     for path in root.rglob("*.y*ml"):
         with contextlib.suppress(OSError):
             if pattern.search(path.read_bytes()):

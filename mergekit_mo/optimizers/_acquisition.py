@@ -25,7 +25,7 @@ from mergekit_mo.space import Space
 MOST_OBJECTIVES = 4
 """Above this many, hypervolumes cost too much and random scalarisations take their place."""
 
-_SAMPLES = {1: 256, 2: 128, 3: 32, 4: 16}
+_SAMPLES = {1: 256, 2: 64, 3: 32, 4: 16}
 _SAMPLES_SCALARISED = 128
 _BATCH = 8  # points that are improved together
 
@@ -144,7 +144,7 @@ def evaluate(acquisition: AcquisitionFunction, units: Sequence[Sequence[float]])
     """An acquisition's value at each of `k` points; the least one where it has none."""
     points = torch.tensor(units, dtype=torch.double).unsqueeze(-2)  # k x 1 x d
     with torch.no_grad():
-        values = torch.cat([acquisition(part) for part in points.split(4 * _BATCH)])
+        values = torch.cat([acquisition(part) for part in torch.split(points, 4 * _BATCH)])
     return values.nan_to_num(nan=float("-inf"))
 
 

@@ -111,7 +111,7 @@ def learn(data: Data, scales: Sequence[Scale], iterations: int) -> Surrogate | N
     columns = np.flatnonzero(np.ptp(Y, axis=0) > 1e-9 * np.abs(Y).max(axis=0))
     if len(columns) == 0:
         return None
-    kept = [scales[i] for i in columns]
+    kept = [scales[int(i)] for i in columns]
     least = np.array([_least(scale) for scale in kept])  # m
     Y = tamed(Y[:, columns], least)
     reference = working_reference(Y, feasible, np.array([s.anchored for s in kept]))
@@ -130,7 +130,7 @@ def learn(data: Data, scales: Sequence[Scale], iterations: int) -> Surrogate | N
 
 
 def tamed(Y: Matrix, least: Matrix) -> Matrix:
-    """Lifts far outliers on the worse side to a fence, so that one ruined merge is not all one sees.
+    """Lifts far outliers on the worse side to a fence, so that a ruined merge is not all.
 
     Args:
         Y: `n x m` scores.
@@ -149,9 +149,9 @@ def working_reference(
 ) -> Matrix:
     """The reference point for an acquisition, on the scales of its scores.
 
-    It is the reporting one where that can guide the search: on anchored objectives, once some
-    trial exceeds it. Else it lies a tenth of the scores' range below the front's worst corner,
-    so that the front as it is has a hypervolume to improve.
+    On anchored objectives it is the reporting one, so that what is reported is what is improved,
+    once some trial exceeds it there. Else it lies a tenth of the scores' range below the front's
+    worst: a corner far above all scores would be blind, one far below would favour extremes.
 
     Args:
         Y: `n x m` scores.
@@ -161,8 +161,8 @@ def working_reference(
     able = Y[feasible] if feasible.any() else Y
     front = able[nondominated(able)]
     inferred = front.min(axis=0) - 0.1 * np.ptp(Y, axis=0)  # m
-    wanted = np.where(anchored, REFERENCE, inferred)
-    return wanted if (able > wanted).all(axis=1).any() else np.minimum(wanted, inferred)
+    reached = anchored & (able > REFERENCE).any(axis=0)  # m
+    return np.where(reached, REFERENCE, inferred)
 
 
 def _least(scale: Scale) -> float:

@@ -38,9 +38,9 @@ class QLogNEHVI(Optimizer):
 
     initial: int | None = None
     samples: int | None = None
-    restarts: int = 8
+    restarts: int = 4
     raw_samples: int = 128
-    iterations: int = 60
+    iterations: int = 50
     fit_iterations: int = 50
 
     def __post_init__(self) -> None:

@@ -1,0 +1,71 @@
+"""Runs a search in forks of itself that are killed at random moments, until one comes through.
+
+A process of its own, so that everything is imported once and no thread is alive at the fork.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import select
+import signal
+import sys
+import time
+from pathlib import Path
+
+import matplotlib.figure
+
+from mergekit_mo import loop, preflight
+from mergekit_mo.optimizers import _acquisition, _surrogate
+from tests.toy import FLAGS
+
+# What a search imports only when it needs it, which no child is to do for itself.
+LATE = (_acquisition, _surrogate, matplotlib.figure)
+
+_EVENTS = 3  # a child lives for fewer than so many, and then for a moment more
+_MOMENT = 0.6
+
+
+def main(recipe: Path, out: Path, seed: int) -> None:
+    """Prints how often it killed the search."""
+    draw = random.Random(seed)
+    kills = 0
+    while not _come_through(recipe, out, draw.randrange(_EVENTS), draw.uniform(0, _MOMENT)):
+        kills += 1
+    print(kills)
+
+
+def _come_through(recipe: Path, out: Path, events: int, moment: float) -> bool:
+    """Whether a child gets to the end, if it is killed a moment after so many events."""
+    read, write = os.pipe()
+    child = os.fork()
+    if not child:
+        _child(recipe, out, write)
+    os.close(write)
+    with os.fdopen(read, "rb", buffering=0) as told:
+        for _ in range(events):
+            if not told.read(1):
+                break
+        end = time.monotonic() + moment
+        while (left := end - time.monotonic()) > 0 and select.select([told], [], [], left)[0]:
+            if not told.read(1):
+                break
+        os.kill(child, signal.SIGKILL)
+    _, status = os.waitpid(child, 0)
+    if status not in (0, signal.SIGKILL):
+        sys.exit(f"the search died of itself: {status}")
+    return status == 0
+
+
+def _child(recipe: Path, out: Path, told: int) -> None:
+    try:
+        for _ in loop.search(preflight.prepare(recipe, FLAGS), out, resume=True):
+            os.write(told, b".")
+        os._exit(0)
+    except BaseException as error:
+        print(repr(error), file=sys.stderr, flush=True)
+        os._exit(1)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]))
