@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import json
 import sqlite3
-import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,33 +17,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mergekit_mo import storage
 from mergekit_mo.pareto import Matrix, hypervolume, nondominated
 from mergekit_mo.problems import UserError
 from mergekit_mo.scales import Scale, anchored_columns, make_scales, reference_point
 from mergekit_mo.space import Candidate
 from mergekit_mo.trial import Goal, Measurement, Role, Split, Status, Trial
-
-SCHEMA_VERSION = 1
-
-_SCHEMA = """
-CREATE TABLE fact (name TEXT PRIMARY KEY, value TEXT NOT NULL);
-CREATE TABLE trial (
-    number INTEGER PRIMARY KEY, role TEXT NOT NULL, origin TEXT NOT NULL, ask INTEGER,
-    unit TEXT, config TEXT NOT NULL, status TEXT NOT NULL, digest TEXT, error TEXT,
-    seconds REAL, finished REAL
-);
-CREATE TABLE score (
-    trial INTEGER NOT NULL REFERENCES trial, split TEXT NOT NULL, goal TEXT NOT NULL,
-    value REAL NOT NULL, stderr REAL, n INTEGER, PRIMARY KEY (trial, split, goal)
-);
-CREATE TABLE answers (
-    trial INTEGER NOT NULL REFERENCES trial, split TEXT NOT NULL, task TEXT NOT NULL,
-    checksum INTEGER NOT NULL, body BLOB NOT NULL, PRIMARY KEY (trial, split, task)
-);
-CREATE TABLE opening (
-    number INTEGER PRIMARY KEY, trial INTEGER NOT NULL REFERENCES trial, at REAL NOT NULL
-);
-"""
 
 
 @dataclass(frozen=True)
@@ -94,7 +72,8 @@ class Archive:
     def __init__(self, connection: sqlite3.Connection, *, read_only: bool = False) -> None:
         self._db = connection
         self._read_only = read_only
-        self._trials: dict[int, Trial] = {t.number: t for t in self._load()}
+        goals = [goal.name for goal in self.goals]
+        self._trials = {trial.number: trial for trial in storage.read_trials(connection, goals)}
 
     @classmethod
     def create(cls, path: Path | str, goals: Sequence[Goal], facts: Mapping[str, Any]) -> Archive:
@@ -110,18 +89,12 @@ class Archive:
         """
         if str(path) != ":memory:" and Path(path).exists():
             raise UserError(f"{path}: exists already")
-        db = _connect(str(path))
+        db = storage.connect(str(path))
         own = {
-            "schema": SCHEMA_VERSION,
+            "schema": storage.VERSION,
             "goals": [[g.name, g.maximize, g.threshold] for g in goals],
         }
-        with _transaction(db):
-            for statement in _SCHEMA.split(";"):
-                db.execute(statement)
-            db.executemany(
-                "INSERT INTO fact VALUES (?, ?)",
-                [(name, json.dumps(value)) for name, value in {**facts, **own}.items()],
-            )
+        storage.make_tables(db, {**facts, **own})
         return cls(db)
 
     @classmethod
@@ -141,16 +114,16 @@ class Archive:
         address = f"{path.resolve().as_uri()}?mode=ro" if read_only else str(path)
         try:
             with ExitStack() as undo:
-                db = _connect(address, read_only)
+                db = storage.connect(address, read_only)
                 undo.callback(db.close)
                 # A file of zeros or of another program is found out by the first, a torn one by
                 # the second; flipped bits in answers by their checksums.
-                version = json.loads(_fact(db, "schema") or "null")
+                version = json.loads(storage.read_fact(db, "schema") or "null")
                 (state,) = db.execute("PRAGMA quick_check").fetchone()
                 if state != "ok":
                     raise UserError(f"{path}: the archive is damaged ({state})")
-                if version != SCHEMA_VERSION:
-                    what = f"an archive of version {version}, not {SCHEMA_VERSION}"
+                if version != storage.VERSION:
+                    what = f"an archive of version {version}, not {storage.VERSION}"
                     raise UserError(f"{path}: {what}")
                 archive = cls(db, read_only=read_only)
                 undo.pop_all()
@@ -179,7 +152,7 @@ class Archive:
 
     def fact(self, name: str) -> Any:
         """Something that the archive was told to remember; None where it was not."""
-        text = _fact(self._db, name)
+        text = storage.read_fact(self._db, name)
         return None if text is None else json.loads(text)
 
     @property
@@ -208,15 +181,7 @@ class Archive:
         Raises:
             UserError: they are not there, or not as they were written.
         """
-        row = self._db.execute(
-            "SELECT checksum, body FROM answers WHERE trial=? AND split=? AND task=?",
-            (number, split, task),
-        ).fetchone()
-        if row is None:
-            raise UserError(f"trial {number} has no {split} answers to {task}")
-        if zlib.crc32(row[1]) != row[0]:
-            raise UserError(f"trial {number}: its {split} answers to {task} are damaged")
-        return json.loads(zlib.decompress(row[1]))
+        return storage.read_answers(self._db, number, split, task)
 
     def openings(self) -> tuple[int, ...]:
         """The trials whose hold-out was scored, once for each time."""
@@ -290,7 +255,7 @@ class Archive:
             origin = candidate.origin if known else candidate  # type: ignore[union-attr]
             unit = candidate.unit if known else None  # type: ignore[union-attr]
             trials.append(Trial(number, role, str(origin), "waiting", config, unit, ask))
-        with _transaction(self._db):
+        with storage.transaction(self._db):
             self._db.executemany(
                 "INSERT INTO trial (number, role, origin, ask, unit, config, status) "
                 "VALUES (?, ?, ?, ?, ?, ?, 'waiting')",
@@ -330,7 +295,7 @@ class Archive:
             )
         else:
             trial = replace(trial, holdout=dict(outcome.scores))
-        with _transaction(self._db):
+        with storage.transaction(self._db):
             if split == "search":
                 self._db.execute(
                     "UPDATE trial SET status=?, digest=?, error=?, seconds=?, finished=? "
@@ -339,77 +304,16 @@ class Archive:
                 )
             else:
                 self._db.execute("INSERT INTO opening (trial, at) VALUES (?, ?)", (number, at))
-            self._write_scores(number, split, outcome)
+            storage.write_scores(self._db, number, split, outcome.scores)
+            storage.write_answers(self._db, number, split, outcome.answers)
         self._trials[number] = trial
         return trial
 
     def remember(self, name: str, value: Any) -> None:
         """Writes a fact, in the place of an older one of that name."""
-        with _transaction(self._db):
-            self._db.execute(
-                "INSERT INTO fact VALUES (?, ?) "
-                "ON CONFLICT (name) DO UPDATE SET value=excluded.value",
-                (name, json.dumps(value)),
-            )
-
-    def _write_scores(self, number: int, split: Split, outcome: Outcome) -> None:
-        self._db.executemany(
-            "INSERT OR REPLACE INTO score VALUES (?, ?, ?, ?, ?, ?)",
-            [(number, split, g, m.value, m.stderr, m.n) for g, m in outcome.scores.items()],
-        )
-        for task, answers in outcome.answers.items():
-            body = zlib.compress(json.dumps(answers, separators=(",", ":")).encode())
-            self._db.execute(
-                "INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?, ?)",
-                (number, split, task, zlib.crc32(body), body),
-            )
-
-    def _load(self) -> Iterator[Trial]:
-        scores: dict[tuple[int, str], dict[str, Measurement]] = {}
-        goals = [goal.name for goal in self.goals]
-        for number, split, goal, *rest in self._db.execute("SELECT * FROM score"):
-            scores.setdefault((number, split), {})[goal] = Measurement(*rest)
-        columns = "number, role, origin, status, config, unit, ask, digest, error, seconds"
-        for row in self._db.execute(f"SELECT {columns} FROM trial ORDER BY number"):
-            number, role, origin, status, config, unit, ask, digest, error, seconds = row
-            point = json.loads(unit)
-            yield Trial(
-                number, role, origin, status, json.loads(config),
-                None if point is None else tuple(point), ask,
-                _ordered(scores.get((number, "search"), {}), goals),
-                _ordered(scores.get((number, "holdout"), {}), goals),
-                digest, error, seconds,
-            )  # fmt: skip
+        with storage.transaction(self._db):
+            storage.write_fact(self._db, name, value)
 
 
 def _scores(trial: Trial, split: Split) -> Mapping[str, Measurement]:
     return trial.scores if split == "search" else trial.holdout
-
-
-def _ordered(scores: dict[str, Measurement], goals: list[str]) -> dict[str, Measurement]:
-    return {goal: scores[goal] for goal in goals if goal in scores}
-
-
-def _fact(db: sqlite3.Connection, name: str) -> str | None:
-    row = db.execute("SELECT value FROM fact WHERE name=?", (name,)).fetchone()
-    return None if row is None else str(row[0])
-
-
-def _connect(address: str, read_only: bool = False) -> sqlite3.Connection:
-    db = sqlite3.connect(address, uri=read_only, isolation_level=None, timeout=5)
-    if not read_only:
-        db.execute("PRAGMA journal_mode=WAL")
-        db.execute("PRAGMA synchronous=FULL")  # a commit survives a power cut, not only a kill
-        db.execute("PRAGMA foreign_keys=ON")
-    return db
-
-
-@contextmanager
-def _transaction(db: sqlite3.Connection) -> Iterator[None]:
-    db.execute("BEGIN IMMEDIATE")
-    try:
-        yield
-    except BaseException:
-        db.execute("ROLLBACK")
-        raise
-    db.execute("COMMIT")
