@@ -239,7 +239,7 @@ def show(results: Mapping[str, Mapping[str, float]]) -> None:
     }
     for key, label in labels.items():
         table.add_row(label, *(f"{result[key]:.2f}" for result in results.values()))
-    ratios = {
+    ratios: dict[str, Callable[[Mapping[str, float]], float]] = {
         "ours ÷ (bare calls + merge)": lambda r: r["ours"] / (r["bare"] + r["merge"]),
         "plain loop ÷ ours": lambda r: r["plain"] / r["ours"],
         "shell ÷ ours": lambda r: r["shell"] / r["ours"],

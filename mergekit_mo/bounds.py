@@ -92,7 +92,7 @@ class DellaBounds:
         if own is None:
             return cls(_DELLA_EPSILON)
         room = min((min(d, 1 - d) for d in densities), default=0.5) - _MARGIN
-        return cls(max(own, min(_DELLA_EPSILON, math.floor(room * 1000) / 1000)))
+        return cls(max(own, min(_DELLA_EPSILON, math.floor(room * 1000 + 1e-6) / 1000)))
 
     def narrowed(self, name: str, values: Sequence[float], bounds: Bounds) -> Bounds | None:
         """The bounds of a density or an epsilon; None where there is no room for a search."""

@@ -5,6 +5,8 @@ Rule: importing this file loads neither torch nor mergekit, so that `--help` ans
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
 import shlex
 import signal
 import sys
@@ -14,15 +16,29 @@ from typing import TYPE_CHECKING, Any, get_type_hints
 
 import click
 
-from mergekit_mo import __version__
+from mergekit_mo import __version__, commands
 from mergekit_mo.options import HELP, MergeFlags
-from mergekit_mo.problems import UserError
+from mergekit_mo.problems import UserError, near
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import FrameType
 
     from mergekit_mo.preflight import Ready
+
+# The order of work, from a mergekit file to a published model.
+_ORDER = (
+    "init",
+    "validate",
+    "search",
+    "front",
+    "pick",
+    "merge",
+    "card",
+    "push",
+    "convert",
+    "kinds",
+)
 
 _GROUPS = {
     "Search": ("budget", "seed", "out", "resume", "dry_run", "as_json", "quiet"),
@@ -86,7 +102,37 @@ def merge_flags(command: Callable[..., None]) -> Callable[..., None]:
     return command
 
 
-@click.group()
+class _Commands(click.Group):
+    """The commands in the order of work; each file of `commands/` is imported when it is named."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """`_ORDER`, then any other, by name."""
+        del ctx
+        found = {m.name for m in pkgutil.iter_modules(commands.__path__)} | {"search"}
+        named = [name for name in found if not name.startswith("_")]
+        return sorted(named, key=lambda n: (_ORDER.index(n) if n in _ORDER else len(_ORDER), n))
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        """The command of a name; None where there is none."""
+        if name == "search":
+            return search
+        if name.replace("_", "-") not in self.list_commands(ctx):
+            return None
+        module = importlib.import_module(f"{commands.__name__}.{name}")
+        command: click.Command = module.command
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Suggests the nearest command for one that there is not."""
+        if args and not args[0].startswith("-") and self.get_command(ctx, args[0]) is None:
+            hint = near(args[0], self.list_commands(ctx), what="commands")
+            raise click.UsageError(f"no command is called {args[0]!r}: {hint}", ctx)
+        return super().resolve_command(ctx, args)
+
+
+@click.group(cls=_Commands)
 @click.version_option(__version__, prog_name="mergekit-mo")
 def main() -> None:
     """Search mergekit recipes for several goals at once, and keep every trade-off."""
@@ -134,9 +180,7 @@ def search(
     A number is marked by its bounds, as in `weight: {value: 0.5, low: 0, high: 1}`; the goals stand
     in a `search:` block. The best trade-offs are written to the run folder as plain mergekit YAMLs.
     """
-    from mergekit_mo.console import complain, out_name
-
-    folder = out or out_name(recipe)
+    folder = out or Path("runs") / recipe.stem
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         _search(
@@ -145,14 +189,12 @@ def search(
             test_sets=search_on_test_sets,
         )  # fmt: skip
     except UserError as error:
-        complain(str(error))
+        click.echo(str(error), err=True)
         sys.exit(error.status)
     except KeyboardInterrupt:
-        complain(f"\nstopped; nothing finished is lost. Continue with:\n  {_again()}")
+        told = f"\nstopped; nothing finished is lost. Continue with:\n  {_again()}"
+        click.echo(told, err=True)
         sys.exit(130)
-
-
-main.add_command(search, "search")
 
 
 def _search(
@@ -198,10 +240,9 @@ def _tell_plan(ready: Ready, *, as_json: bool) -> None:
     """Prints what a search would do."""
     import json
 
-    from mergekit_mo.console import tell
     from mergekit_mo.plan import plan_facts, plan_text
 
-    tell(json.dumps(plan_facts(ready)) if as_json else plan_text(ready))
+    click.echo(json.dumps(plan_facts(ready)) if as_json else plan_text(ready))
 
 
 def _interrupt(_signal: int, _frame: FrameType | None) -> None:

@@ -1,4 +1,4 @@
-"""Events become lines, a live screen or JSON: the only file that prints.
+"""Events become lines, a live screen or JSON.
 
 Rule: data goes to standard output, narration to standard error.
 """
@@ -8,13 +8,12 @@ from __future__ import annotations
 import json
 import logging
 import math
-import sys
 import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
-from pathlib import Path, PurePath
+from pathlib import PurePath
 from typing import Any, Protocol
 
 from rich.console import Console, Group, RenderableType
@@ -244,23 +243,3 @@ def quiet_libraries() -> None:
         logging.getLogger(name).setLevel(logging.ERROR)
     logging.getLogger().setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module=r"(transformers|mergekit|lm_eval|datasets|torch)\b")
-
-
-def complain(text: str) -> None:
-    """Prints an error for the user."""
-    print(text, file=sys.stderr)
-
-
-def say(text: str) -> None:
-    """Prints narration."""
-    print(text, file=sys.stderr)
-
-
-def tell(text: str) -> None:
-    """Prints data."""
-    print(text)
-
-
-def out_name(recipe: Path) -> Path:
-    """The run folder of a recipe where none is named."""
-    return Path("runs") / recipe.stem

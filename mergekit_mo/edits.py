@@ -14,10 +14,11 @@ from typing import Any
 import yaml
 
 from mergekit_mo.bounds import Bounds
+from mergekit_mo.holes import number
 
 _ANCHOR = re.compile(r"&\S+\s+")
 _ALIAS = re.compile(r"\s*:\s*(\*[^\s,\]}]+)")
-_PLAIN = re.compile(r"[\w.~/+@-]+")
+_PLAIN = re.compile(r"[A-Za-z./~][\w.~/+@-]*", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -35,11 +36,12 @@ def entries(node: yaml.Node, value: Any) -> Iterator[Entry]:
     """The entries of a mapping, those that it takes from an anchor by `<<` included."""
     if not isinstance(node, yaml.MappingNode) or not isinstance(value, dict):
         return
+    own = {key.value for key, _ in node.value}
     for key, child in node.value:
         if key.value == "<<":
             merged = child.value if isinstance(child, yaml.SequenceNode) else [child]
             for other in merged:
-                yield from (e for e in entries(other, value) if e.name in value)
+                yield from (e for e in entries(other, value) if e.name not in own)
         elif key.value in value:
             yield Entry(key.value, key, child, value[key.value], bool(node.flow_style))
 
@@ -52,7 +54,8 @@ def items(node: yaml.Node, value: Any) -> Iterator[tuple[yaml.Node, Any]]:
 
 def scalar_text(text: str) -> str:
     """A text as YAML, in quotes where it needs them."""
-    return text if _PLAIN.fullmatch(text) else json.dumps(text, ensure_ascii=False)
+    plain = _PLAIN.fullmatch(text) and number(text) is None and yaml.safe_load(text) == text
+    return text if plain else json.dumps(text, ensure_ascii=False)
 
 
 @dataclass

@@ -155,6 +155,7 @@ def prepare_task(task: Task, path: Path, evaluation: Evaluation, seed: int) -> A
         task.set_config("num_fewshot", shots)
     elif task.get_config("num_fewshot") is None:
         task.set_config("num_fewshot", 0)
+    _check_shots(task)
     total = len(task.eval_docs)
     search, holdout = split_items(total, evaluation, seed, task.task_name)
     return Asked(task, path, {"search": search, "holdout": holdout}, total)
@@ -211,6 +212,18 @@ def _make_greedy(task: Task, evaluation: Evaluation) -> None:
     for name in _SAMPLING:
         kwargs.pop(name, None)
     task.set_config("generation_kwargs", {**kwargs, "do_sample": False})
+
+
+def _check_shots(task: Task) -> None:
+    """Sees that there are as many examples as the prompts want; lm-eval fails at the first item."""
+    shots, examples = task.get_config("num_fewshot"), getattr(task, "sampler", None)
+    if not shots or examples is None:
+        return
+    # Where examples come from the items themselves, lm-eval draws one more and drops the item.
+    own = task.fewshot_cfg.split == task.config.test_split
+    if len(examples.df) < shots + own:
+        what = f"{task.task_name} has {len(examples.df)} examples, too few for {shots} in a prompt"
+        raise TaskError(what, "lower evaluation: {num_fewshot: …}")
 
 
 def _build(asked: Asked, lm: HFLM, evaluation: Evaluation) -> dict[int, list[Instance]]:
@@ -298,7 +311,8 @@ def measure(items: Sequence[Any], aggregate: Callable[[Sequence[Any]], float]) -
     for g in range(groups):
         left_out.append(float(aggregate([x for i, x in enumerate(items) if i % groups != g])))
     spread = np.asarray(left_out) - np.mean(left_out)
-    return Measurement(value, float(math.sqrt((groups - 1) / groups * (spread**2).sum())), n)
+    stderr = math.sqrt((groups - 1) / groups * float((spread**2).sum()))
+    return Measurement(value, stderr if math.isfinite(stderr) else None, n)
 
 
 def _no_bars() -> contextlib.redirect_stderr[io.StringIO]:

@@ -24,6 +24,15 @@ def names(package: ModuleType) -> tuple[str, ...]:
     return tuple(sorted(name.replace("_", "-") for name in found if not name.startswith("_")))
 
 
+def described(package: ModuleType, role: type[Role]) -> dict[str, str]:
+    """Every kind that a package offers, with the first line of its class's docstring."""
+    found: dict[str, str] = {}
+    for name in names(package):
+        kind, _ = _find(package, role, name, ())
+        found[name] = (inspect.getdoc(kind) or "").partition("\n")[0]
+    return found
+
+
 def make(
     package: ModuleType,
     role: type[Role],

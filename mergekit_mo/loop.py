@@ -5,12 +5,13 @@ Rule: it yields events and prints nothing; what it has yielded is on disk.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from numpy.random import SeedSequence
 
@@ -25,6 +26,9 @@ from mergekit_mo.merging import as_it_is
 from mergekit_mo.preflight import Ready
 from mergekit_mo.problems import UserError
 from mergekit_mo.trial import Role, Split, Trial
+
+if TYPE_CHECKING:
+    from mergekit_mo.harness import Asked
 
 ARCHIVE = "archive.db"
 
@@ -146,7 +150,17 @@ def _facts(ready: Ready) -> dict[str, Any]:
         "versions": versions(),
         "machine": describe(),
         "items": {asked.name: asked.items for asked in ready.tasks},
+        "tasks": {asked.name: _content(asked) for asked in ready.tasks},
     }
+
+
+def _content(asked: Asked) -> str:
+    """A digest of a task: of its file, and of the documents that are asked."""
+    digest = hashlib.sha256(asked.path.read_bytes())
+    for number in sorted(n for numbers in asked.items.values() for n in numbers):
+        document = asked.task.eval_docs[number]
+        digest.update(json.dumps(document, sort_keys=True, default=str).encode())
+    return digest.hexdigest()
 
 
 def _flags(ready: Ready) -> dict[str, Any]:
@@ -158,9 +172,12 @@ def _flags(ready: Ready) -> dict[str, Any]:
 def _same_run(ready: Ready, archive: Archive, out: Path) -> None:
     """Refuses to continue a run as something that it is not, naming what differs."""
     now = json.loads(json.dumps(_facts(ready), default=str))
+    names = ["search", "flags", "device", "items"]
+    if archive.fact("items") == now["items"]:  # else other documents are asked in any case
+        names.append("tasks")
     differing = [
         f"{name}.{key}" if key else name
-        for name in ("search", "flags", "device", "items")
+        for name in names
         for key in _differing(archive.fact(name), now[name])
     ]
     asked = ready.flags.num_threads

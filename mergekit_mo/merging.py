@@ -42,6 +42,7 @@ from mergekit_mo.resident import (
     Collected,
     DistanceTo,
     IntoModel,
+    MergeError,
     Resident,
     Tensors,
     generation_config,
@@ -128,7 +129,11 @@ class Merger:
         return Merged(model, tokenizer, tensors.digest)
 
     def distance(self, model: PreTrainedModel, reference: str) -> float:
-        """The L1 distance of a model's parameters from those of a source."""
+        """The L1 distance of a model's parameters from those of a source.
+
+        Raises:
+            MergeError: they do not have the same parameters.
+        """
         plan = plan_merge(as_it_is(reference), self.options)
         tensors = DistanceTo(model)
         self._run(plan, tensors)
@@ -137,6 +142,8 @@ class Merger:
             self._run(plan, collected)
             for name, tensor in collected.build(plan.config, _model_dtype(plan)).named_parameters():
                 tensors.take(name, tensor)
+            if tensors.strange:
+                raise MergeError(f"the merge has no {tensors.strange[0]}: there is no distance")
             tensors.finalize()
         return tensors.total
 

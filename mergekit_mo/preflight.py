@@ -96,7 +96,7 @@ def prepare(
     recipe, source, problems = read_recipe(path, budget=budget, seed=seed)
     if recipe is None:
         raise RecipeError(source, problems)
-    sound = not problems
+    wrong = tuple(problems)
     optimizer, found = make(
         mergekit_mo.optimizers,
         Optimizer,  # type: ignore[type-abstract]
@@ -110,7 +110,7 @@ def prepare(
     device = resolve_device(flags.named_device(recipe.evaluation.device))
     if unusable := _unusable(device, flags):
         problems.append(unusable)
-        sound = False
+        device = "cpu"
     if (
         lora_cache
         and not flags.lora_merge_cache
@@ -118,10 +118,8 @@ def prepare(
     ):
         flags = replace(flags, lora_merge_cache=str(lora_cache))
     space = Space(recipe.configuration)
-    size = None
-    if sound:
-        size, found = check_sources(space, merge_options(flags, device))
-        problems += [*found, *_random_on_many(recipe, flags)]
+    size, found = check_sources(space, merge_options(flags, device), wrong)
+    problems += [*found, *_random_on_many(recipe, flags)]
     if problems or optimizer is None:
         raise RecipeError(source, problems)
     names = goal_names([b.objective for b in bound], [b.choice.name for b in bound])
@@ -193,7 +191,8 @@ def _objectives(recipe: Recipe, allow_test_sets: bool) -> tuple[list[_Bound], li
         try:
             objective = objective.bind(asked.name, task_metrics(asked.task))
         except ValueError as error:
-            problems.append(Problem((*choice.place, "metric"), str(error)))
+            what, _, hint = str(error).partition(": ")
+            problems.append(Problem((*choice.place, "metric"), what, hint))
             continue
         bound.append(_Bound(choice, objective, asked))
     problems += _same_names(bound)
@@ -215,7 +214,7 @@ def _asked(
             task = load_task(path)
             asked = prepare_task(task, path, recipe.evaluation, recipe.seed)
             reason = "" if allow_test_sets else contaminates(task)
-            hint = f"search on a training or validation split, or say {TEST_SET_FLAG}"
+            hint = f"search on its training split or a task of your own, or say {TEST_SET_FLAG}"
             loaded[path] = Problem(place, reason, hint) if reason else asked
     except TaskError as error:
         return Problem(place, str(error), error.hint)
@@ -229,12 +228,12 @@ def _same_names(bound: list[_Bound]) -> list[Problem]:
     names = goal_names([b.objective for b in bound], [b.choice.name for b in bound])
     files: dict[str, Path] = {}
     for i, (name, entry) in enumerate(zip(names, bound, strict=True)):
-        if name in names[:i]:
-            what = f"two objectives are called {name!r}"
-            problems.append(Problem(entry.choice.place, what, "give one of them a name:"))
         if entry.asked and files.setdefault(entry.asked.name, entry.asked.path) != entry.asked.path:
             what = f"two files define a task {entry.asked.name!r}"
             problems.append(Problem(entry.choice.place, what, "rename one of the tasks"))
+        elif name in names[:i]:
+            what, hint = f"two objectives are called {name!r}", "tell them apart with a name:"
+            problems.append(Problem(entry.choice.place, what, hint))
     return problems
 
 

@@ -65,6 +65,7 @@ class RecipeError(UserError):
     """A recipe that cannot be run, with every problem found in it."""
 
     def __init__(self, source: Source, problems: Iterable[Problem]) -> None:
+        self.source = source
         self.problems = tuple(sorted(problems, key=lambda p: source.mark(p.place)))
         super().__init__("\n".join(source.describe(p) for p in self.problems), status=2)
 

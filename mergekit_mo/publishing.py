@@ -22,8 +22,6 @@ from mergekit_mo.provenance import Origin, Provenance, provenance
 from mergekit_mo.trial import Trial
 from mergekit_mo.writing import CONFIG_FILE, Caches, check_digest, write_model
 
-WEIGHTS = "model.safetensors"
-
 
 @dataclass(frozen=True)
 class Package:
@@ -66,7 +64,7 @@ def subject_of(
         UserError: the licence cannot be told.
     """
     found = provenance(trial.config, cache)
-    known = known_licences(found.origins, ask_hub=ask_hub and stated is None, cache=cache)
+    known = known_licences(found.origins, ask_hub=ask_hub, cache=cache)
     open_question = stated is None and not ask_hub and _only_the_hub_knows(found.origins, known)
     licence = None if open_question else choose_licence(known, stated)
     return Subject(archive, trial, name, found, licence)

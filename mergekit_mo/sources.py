@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,12 +52,16 @@ class Size:
     checkpoints: int
 
 
-def check_sources(space: Space, options: MergeOptions) -> tuple[Size | None, list[Problem]]:
+def check_sources(
+    space: Space, options: MergeOptions, wrong: Sequence[Problem] = ()
+) -> tuple[Size | None, list[Problem]]:
     """Checks that the sources are there, alike, and that mergekit can plan the recipe's merge.
 
     Args:
         space: its first candidates are planned.
         options: mergekit's.
+        wrong: what is wrong with the recipe's text; then nothing is planned, but the sources that
+            it does not concern are opened.
 
     Returns:
         The size of the merge, where it could be told, and the problems.
@@ -67,18 +71,25 @@ def check_sources(space: Space, options: MergeOptions) -> tuple[Size | None, lis
     problems: list[Problem] = []
     for source in configuration.sources:
         place = configuration.places[source]
+        if any(problem.place == place for problem in wrong):
+            continue
         try:
             reference = parse_reference(source)
             config = reference.config(options.trust_remote_code)
             header = read_header(reference, options)
         except Exception as error:  # transformers and the Hub client raise many kinds
             what = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
-            problems.append(Problem(place, f"{source} cannot be opened: {what}"))
+            hint = (
+                "a model's folder holds its config.json and its weights"
+                if Path(source).is_dir()
+                else "is the name right, and the Hugging Face Hub within reach?"
+            )
+            problems.append(Problem(place, f"{source} cannot be opened: {what}", hint))
             continue
         if header:
             headers[source] = header
-        problems += _layers(configuration, source, config)
-    if problems:
+        problems += [] if wrong else _layers(configuration, source, config)
+    if problems or wrong:
         return None, problems
     problems += _tokenizers(configuration)
     with _header_only(headers):
@@ -121,11 +132,19 @@ def read_header(reference: ModelReference, options: MergeOptions) -> Header | No
 
 
 def _read_local_header(path: Path) -> dict[str, Any]:
-    """The JSON at the beginning of a safetensors file."""
+    """The JSON at the beginning of a safetensors file.
+
+    Raises:
+        ValueError: the file does not hold all that its header promises.
+    """
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
         header = json.loads(file.read(length))
-    return {name: entry for name, entry in header.items() if name != "__metadata__"}
+    tensors = {name: entry for name, entry in header.items() if name != "__metadata__"}
+    end = max((entry["data_offsets"][1] for entry in tensors.values()), default=0)
+    if path.stat().st_size < 8 + length + end:
+        raise ValueError(f"{path.name} is cut short")
+    return tensors
 
 
 class _header_only:  # noqa: N801 (reads as a statement)
@@ -212,11 +231,15 @@ def _shapes(plan: Plan, headers: Mapping[str, Header], options: MergeOptions) ->
             )
             if shape is not None:
                 found[source] = shape
-        vocabulary = next(iter(infos.values())).vocabulary_axis is not None
+        axis = next(iter(infos.values())).vocabulary_axis
+        rest = {s if axis is None else s[:axis] + s[axis + 1 :] for s in found.values()}
+        vocabulary = axis is not None and len(rest) == 1  # else the models' widths differ
         aligned = plan.build_tokenizer is not None or options.unsafe_truncate_embeddings
         if len(set(found.values())) > 1 and not (vocabulary and aligned):
             listing = ", ".join(f"{Path(s).name} {shape}" for s, shape in found.items())
-            hint = "say tokenizer_source: base or union" if vocabulary else "models of one width"
+            hint = (
+                "say tokenizer_source: base or union" if vocabulary else "merge models of one width"
+            )
             yield Problem((), f"{save.tensor_name} differs in shape: {listing}", hint)
             return
 

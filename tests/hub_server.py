@@ -7,93 +7,21 @@ them) and keeps everything in memory; faults are injected by method and path.
 from __future__ import annotations
 
 import base64
-import hashlib
 import json
 import re
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import yaml
 
-TOKEN = "hf_LoopbackLoopbackLoopback0123456789"
-LARGE = 4096
-"""From so many bytes on a file is kept by its sha256."""
+from tests.hub_state import LARGE, TOKEN, Fault, Hub, Repo, blob, entry, sha256
 
 
-@dataclass
-class Fault:
-    """What happens to the next requests of a kind.
-
-    Attributes:
-        method: of the request.
-        path: a regular expression for its path.
-        status: to answer with; 0 cuts the connection before anything is done, -1 after.
-        times: how often.
-        headers: of the answer.
-        body: of the answer.
-    """
-
-    method: str
-    path: str
-    status: int
-    times: int = 1
-    headers: Mapping[str, str] = field(default_factory=dict)
-    body: str = '{"error": "injected"}'
-
-
-@dataclass
-class Repo:
-    """Branches and pull requests are dictionaries from path to content."""
-
-    private: bool
-    refs: dict[str, dict[str, bytes]]
-    heads: dict[str, str]
-    commits: dict[str, dict[str, bytes]] = field(default_factory=dict)
-    pulls: dict[int, str] = field(default_factory=dict)
-
-
-class Hub:
-    """The state of the Hub, its faults, and what it was asked."""
-
-    def __init__(self) -> None:
-        self.repos: dict[str, Repo] = {}
-        self.objects: dict[str, bytes] = {}
-        self.faults: list[Fault] = []
-        self.asked: list[str] = []
-        self.owners = {"me"}
-        self.lock = threading.RLock()
-        self.count = 0
-        self.address = ""
-
-    def add(self, name: str, *, private: bool) -> Repo:
-        """Makes a repository with its first commit."""
-        repo = Repo(private, {}, {})
-        self.repos[name] = repo
-        self.commit(repo, "main", {".gitattributes": b"*.safetensors filter=lfs\n"})
-        return repo
-
-    def commit(self, repo: Repo, ref: str, files: dict[str, bytes]) -> str:
-        """Sets the files of a branch."""
-        self.count += 1
-        head = hashlib.sha1(f"{ref} {self.count}".encode()).hexdigest()
-        repo.refs[ref], repo.heads[ref], repo.commits[head] = files, head, files
-        return head
-
-    def files(self, name: str, ref: str = "main") -> dict[str, bytes]:
-        """What a branch holds, but for what the Hub itself put there."""
-        return {k: v for k, v in self.repos[name].refs[ref].items() if k != ".gitattributes"}
-
-    def sent(self, pattern: str) -> list[str]:
-        """The requests of a kind."""
-        return [line for line in self.asked if re.search(pattern, line)]
-
-
-class _Refused(Exception):
+class _RefusedError(Exception):
     def __init__(self, status: int, error: str, code: str = "", **more: str) -> None:
         super().__init__(error)
         self.status, self.error, self.code, self.more = status, error, code, more
@@ -108,7 +36,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _serve(self) -> None:
         url = urlsplit(self.path)
-        body = self._body()
+        self.query = {key: found[0] for key, found in parse_qs(url.query).items()}
+        self.content = self._body()
         with self.hub.lock:
             self.hub.asked.append(f"{self.command} {unquote(url.path)}")
             fault = self._fault(url.path)
@@ -120,10 +49,8 @@ class _Handler(BaseHTTPRequestHandler):
                 return
             try:
                 self._authorise(url.path)
-                found = self._route(
-                    url.path, {k: v[0] for k, v in parse_qs(url.query).items()}, body
-                )
-            except _Refused as error:
+                found = self._route(url.path)
+            except _RefusedError as error:
                 headers = {"X-Error-Code": error.code, "X-Error-Message": error.error}
                 text = json.dumps({"error": error.error, **error.more}).encode()
                 self._answer(error.status, text, {k: v for k, v in headers.items() if v})
@@ -135,7 +62,7 @@ class _Handler(BaseHTTPRequestHandler):
             else:
                 self._answer(200, json.dumps(found).encode(), {})
 
-    do_GET = do_POST = do_PUT = do_HEAD = _serve
+    do_GET = do_POST = do_PUT = do_HEAD = _serve  # noqa: N815 (the server asks for these)
 
     def _body(self) -> bytes:
         length = self.headers.get("Content-Length")
@@ -179,10 +106,10 @@ class _Handler(BaseHTTPRequestHandler):
             return  # an address that was signed for one file
         given = self.headers.get("Authorization")
         if given != f"Bearer {TOKEN}":
-            raise _Refused(401, "Invalid credentials in Authorization header")
+            raise _RefusedError(401, "Invalid credentials in Authorization header")
 
-    def _route(self, path: str, query: dict[str, str], body: bytes) -> Any:
-        routes = {
+    def _route(self, path: str) -> Any:
+        routes: dict[str, Callable[..., Any]] = {
             r"POST /api/repos/create": self._create,
             r"POST /api/validate-yaml": self._validate,
             r"GET /api/models/([^/]+/[^/]+)": self._info,
@@ -198,74 +125,74 @@ class _Handler(BaseHTTPRequestHandler):
         }
         for pattern, route in routes.items():
             if match := re.fullmatch(pattern, f"{self.command} {path}"):
-                return route(*map(unquote, match.groups()), query=query, body=body)
-        raise _Refused(404, f"no such page: {self.command} {path}")
+                return route(*map(unquote, match.groups()))
+        raise _RefusedError(404, f"no such page: {self.command} {path}")
 
     def _repo(self, name: str) -> Repo:
         if name not in self.hub.repos:
-            raise _Refused(404, "Repository not found", "RepoNotFound")
+            raise _RefusedError(404, "Repository not found", "RepoNotFound")
         return self.hub.repos[name]
 
     def _files(self, repo: Repo, revision: str) -> tuple[str, dict[str, bytes]]:
         head = repo.heads.get(revision, revision)
         if head not in repo.commits:
-            raise _Refused(404, f"Invalid rev id: {revision}", "RevisionNotFound")
+            raise _RefusedError(404, f"Invalid rev id: {revision}", "RevisionNotFound")
         return head, repo.commits[head]
 
-    def _create(self, *, query: dict[str, str], body: bytes) -> Any:
-        wanted = json.loads(body)
+    def _create(self) -> Any:
+        wanted = json.loads(self.content)
         name = f"{wanted['organization']}/{wanted['name']}"
         url = f"{self.hub.address}/{name}"
         if wanted["organization"] not in self.hub.owners:
-            raise _Refused(
+            raise _RefusedError(
                 403, f"You have no right to create a model under {wanted['organization']}"
             )
         if name in self.hub.repos:
-            raise _Refused(409, "You already created this model repo", url=url)
+            raise _RefusedError(409, "You already created this model repo", url=url)
         self.hub.add(name, private=wanted.get("visibility") == "private")
         return {"url": url}
 
-    def _validate(self, *, query: dict[str, str], body: bytes) -> Any:
-        content = json.loads(body)["content"]
+    def _validate(self) -> Any:
+        content = json.loads(self.content)["content"]
         metadata = yaml.safe_load(content.split("---\n")[1])
         if not isinstance(metadata, dict):
-            raise _Refused(400, "the front matter is no mapping")
+            raise _RefusedError(400, "the front matter is no mapping")
         return {"errors": [], "warnings": []}
 
-    def _info(
-        self, name: str, revision: str = "main", *, query: dict[str, str], body: bytes
-    ) -> Any:
+    def _info(self, name: str, revision: str = "main") -> Any:
         repo = self._repo(name)
         head, files = self._files(repo, revision)
-        siblings = [{"rfilename": path} for path in files]
-        return {"id": name, "sha": head, "private": repo.private, "siblings": siblings, "tags": []}
+        found: dict[str, Any] = {"id": name, "sha": head, "private": repo.private, "tags": []}
+        if "README.md" in files:
+            found["cardData"] = yaml.safe_load(files["README.md"].decode().split("---\n")[1])
+        return found | {"siblings": [{"rfilename": path} for path in files]}
 
-    def _tree(self, name: str, revision: str, *, query: dict[str, str], body: bytes) -> Any:
+    def _tree(self, name: str, revision: str) -> Any:
         _, files = self._files(self._repo(name), revision)
-        return [_entry(path, content) for path, content in sorted(files.items())]
+        return [entry(path, content) for path, content in sorted(files.items())]
 
-    def _branch(self, name: str, branch: str, *, query: dict[str, str], body: bytes) -> Any:
+    def _branch(self, name: str, branch: str) -> Any:
         repo = self._repo(name)
         if branch in repo.heads:
-            raise _Refused(409, "Reference already exists")
+            raise _RefusedError(409, "Reference already exists")
         self.hub.commit(repo, branch, dict(repo.refs["main"]))
         return {}
 
-    def _preupload(self, name: str, revision: str, *, query: dict[str, str], body: bytes) -> Any:
+    def _preupload(self, name: str, revision: str) -> Any:
         _, files = self._files(self._repo(name), revision)
         answers = []
-        for wanted in json.loads(body)["files"]:
+        for wanted in json.loads(self.content)["files"]:
             path, large = wanted["path"], wanted["size"] >= LARGE
             known = files.get(path)
-            oid = None if known is None else (_sha256(known) if large else _blob(known))
+            oid = None if known is None else (sha256(known) if large else blob(known))
             mode = "lfs" if large else "regular"
             answers.append({"path": path, "uploadMode": mode, "shouldIgnore": False, "oid": oid})
         return {"files": answers}
 
-    def _batch(self, name: str, *, query: dict[str, str], body: bytes) -> Any:
+    def _batch(self, name: str) -> Any:
         self._repo(name)
         objects = []
-        for wanted in json.loads(body)["objects"]:
+        for wanted in json.loads(self.content)["objects"]:
             entry = {"oid": wanted["oid"], "size": wanted["size"]}
             if wanted["oid"] not in self.hub.objects:
                 href = f"{self.hub.address}/objects/{wanted['oid']}"
@@ -273,28 +200,30 @@ class _Handler(BaseHTTPRequestHandler):
             objects.append(entry)
         return {"transfer": "basic", "objects": objects}
 
-    def _put(self, oid: str, *, query: dict[str, str], body: bytes) -> Any:
-        if _sha256(body) != oid:
-            raise _Refused(400, "the content has another hash")
-        self.hub.objects[oid] = body
+    def _put(self, oid: str) -> Any:
+        if sha256(self.content) != oid:
+            raise _RefusedError(400, "the content has another hash")
+        self.hub.objects[oid] = self.content
         return {}
 
-    def _commit(self, name: str, revision: str, *, query: dict[str, str], body: bytes) -> Any:
+    def _commit(self, name: str, revision: str) -> Any:
         repo = self._repo(name)
         head, files = self._files(repo, revision)
         files = dict(files)
-        for line in map(json.loads, body.splitlines()):
+        for line in map(json.loads, self.content.splitlines()):
             value = line["value"]
             if line["key"] == "header" and value.get("parentCommit", head) != head:
-                raise _Refused(412, "A commit has happened since. Please refresh and try again.")
+                raise _RefusedError(
+                    412, "A commit has happened since. Please refresh and try again."
+                )
             if line["key"] == "file":
                 files[value["path"]] = base64.b64decode(value["content"])
             elif line["key"] == "lfsFile":
                 if value["oid"] not in self.hub.objects:
-                    raise _Refused(400, f"the object {value['oid']} is not there")
+                    raise _RefusedError(400, f"the object {value['oid']} is not there")
                 files[value["path"]] = self.hub.objects[value["oid"]]
         url = None
-        if query.get("create_pr"):
+        if self.query.get("create_pr"):
             number = len(repo.pulls) + 1
             repo.pulls[number] = "open"
             revision = f"refs/pr/{number}"
@@ -303,10 +232,10 @@ class _Handler(BaseHTTPRequestHandler):
         commit = f"{self.hub.address}/{name}/commit/{oid}"
         return {"commitUrl": commit, "commitOid": oid, "pullRequestUrl": url}
 
-    def _discussion(self, name: str, number: str, *, query: dict[str, str], body: bytes) -> Any:
+    def _discussion(self, name: str, number: str) -> Any:
         pulls = self._repo(name).pulls
         if int(number) not in pulls:
-            raise _Refused(404, "no such discussion")
+            raise _RefusedError(404, "no such discussion")
         return {
             "title": "a merge",
             "num": int(number),
@@ -320,37 +249,19 @@ class _Handler(BaseHTTPRequestHandler):
             "events": [],
         }
 
-    def _resolve(
-        self, name: str, revision: str, path: str, *, query: dict[str, str], body: bytes
-    ) -> Any:
+    def _resolve(self, name: str, revision: str, path: str) -> Any:
         head, files = self._files(self._repo(name), revision)
         if path not in files:
-            raise _Refused(404, "Entry not found", "EntryNotFound")
+            raise _RefusedError(404, "Entry not found", "EntryNotFound")
         content = files[path]
         large = len(content) >= LARGE
         headers = {
             "X-Repo-Commit": head,
-            "ETag": f'"{_sha256(content) if large else _blob(content)}"',
+            "ETag": f'"{sha256(content) if large else blob(content)}"',
             "Content-Type": "application/octet-stream",
             "Content-Length": str(len(content)),
         }
         return content, headers
-
-
-def _entry(path: str, content: bytes) -> dict[str, Any]:
-    entry: dict[str, Any] = {"type": "file", "path": path, "size": len(content)}
-    entry["oid"] = _blob(content)
-    if len(content) >= LARGE:
-        entry["lfs"] = {"oid": _sha256(content), "size": len(content), "pointerSize": 130}
-    return entry
-
-
-def _sha256(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
-
-
-def _blob(content: bytes) -> str:
-    return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
 
 
 @contextmanager

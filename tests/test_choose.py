@@ -307,7 +307,9 @@ def test_a_number_takes_any_scored_trial_and_says_what_speaks_against_it() -> No
 
 def test_a_number_that_was_not_scored_is_an_error_that_names_the_front() -> None:
     with run(CONVEX) as archive:
-        candidates = [(Candidate((x, 0.1), "sobol"), {}) for x in (0.1, 0.2)]
+        candidates: list[tuple[Candidate | str, dict[str, float]]] = [
+            (Candidate((x, 0.1), "sobol"), {}) for x in (0.1, 0.2)
+        ]
         failed, waiting = archive.propose("candidate", candidates, 1)
         archive.finish(failed.number, Outcome({}, {}, None, "out of memory\nat …", 1.0), 0.0)
         told = {
@@ -330,10 +332,12 @@ def test_what_was_traded_is_told_for_each_goal() -> None:
     with run(rows, goals, [(0.0, 1.0), (0.9, 0.5)], stderr=0.01) as archive:
         choice = knee(archive)
     task, loss = choice.goals
-    assert (task.worst, task.best, task.place) == (0.0, 1.0, pytest.approx(0.8))
-    assert (loss.worst, loss.best, loss.place) == (1.0, 0.0, pytest.approx(0.8))
-    assert (task.parent, task.over_parent) == ("parent1", pytest.approx(-0.1))
-    assert (loss.over_parent, loss.to_best) == (pytest.approx(0.3), pytest.approx(0.2))
+    assert (task.worst, task.best, task.parent) == (0.0, 1.0, "parent1")
+    assert (loss.worst, loss.best) == (1.0, 0.0)
+    assert task.place == loss.place == pytest.approx(0.8)
+    assert task.over_parent == pytest.approx(-0.1)
+    assert loss.over_parent == pytest.approx(0.3)
+    assert loss.to_best == pytest.approx(0.2)
     first, second = choice.traded()
     assert first.startswith("task ↑  0.8 ± 0.01")
     assert "front 0 to 1; 80% of the way, 0.2 short of the best" in first

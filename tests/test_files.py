@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from mergekit_mo import files
 from mergekit_mo.files import locked, write_file
 from mergekit_mo.problems import UserError
 
@@ -35,7 +34,7 @@ def test_a_write_that_fails_leaves_the_old_content_and_nothing_else(
     path = tmp_path / "table.csv"
     write_file(path, "old")
     if call == "fsync":
-        monkeypatch.setattr(files.os, "fsync", fail)
+        monkeypatch.setattr(os, "fsync", fail)
     elif call == "replace":
         monkeypatch.setattr(Path, "replace", fail)
     else:
@@ -51,8 +50,9 @@ def test_a_write_that_fails_leaves_the_old_content_and_nothing_else(
 def test_a_folder_is_held_by_one_and_free_again_afterwards(tmp_path: Path) -> None:
     folder = tmp_path / "runs" / "new"
     with locked(folder):
-        with pytest.raises(UserError, match="another search is running here") as caught, locked(
-            folder
+        with (
+            pytest.raises(UserError, match="another search is running here") as caught,
+            locked(folder),
         ):
             pass
         assert caught.value.status == 1

@@ -22,7 +22,6 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from mergekit_mo.evaluation import Evaluation
 from mergekit_mo.harness import (
-    FEWSHOT_SEED,
     Answers,
     Harness,
     measure,
@@ -163,7 +162,7 @@ def full_run(subject: tuple[Any, Any], folder: Path, mode: Evaluation, **more: A
         apply_chat_template=mode.apply_chat_template,
         fewshot_as_multiturn=mode.apply_chat_template if multiturn is None else multiturn,
         system_instruction=mode.system_instruction,
-        fewshot_random_seed=FEWSHOT_SEED,
+        fewshot_random_seed=1234,  # that of lm-eval's own command line
         bootstrap_iters=10,
         log_samples=True,
         **more,
@@ -265,9 +264,7 @@ def plain(ours: Harness, subject: tuple[Any, Any]) -> dict[str, Any]:
     return {name: answers.plain() for name, answers in ours.ask(*subject, "search").items()}
 
 
-def test_weights_that_change_in_place_change_the_answers(
-    tasks: Path, model: Make
-) -> None:
+def test_weights_that_change_in_place_change_the_answers(tasks: Path, model: Make) -> None:
     found = AutoModelForCausalLM.from_pretrained(model(seed=4)).eval()
     tokenizer = tokenizer_of(model(seed=4))
     ours = harness(tasks, Evaluation(limit=5, holdout=0), "rolling")
@@ -287,9 +284,7 @@ def test_a_model_that_was_asked_is_not_kept(tasks: Path, model: Make) -> None:
     assert alive() is None
 
 
-def test_asking_leaves_the_global_generators_alone(
-    tasks: Path, subject: tuple[Any, Any]
-) -> None:
+def test_asking_leaves_the_global_generators_alone(tasks: Path, subject: tuple[Any, Any]) -> None:
     before = torch.get_rng_state(), str(np.random.get_state())
     harness(tasks, Evaluation(num_fewshot=2, limit=3, holdout=0)).ask(*subject, "search")
     assert torch.equal(torch.get_rng_state(), before[0])
@@ -305,9 +300,7 @@ def test_plain_answers_survive_json(tasks: Path, subject: tuple[Any, Any]) -> No
         assert plain["values"].keys() == answers.values.keys()
 
 
-def test_nothing_is_asked_where_nothing_is_held_out(
-    tasks: Path, subject: tuple[Any, Any]
-) -> None:
+def test_nothing_is_asked_where_nothing_is_held_out(tasks: Path, subject: tuple[Any, Any]) -> None:
     assert harness(tasks, Evaluation(limit=5, holdout=0)).ask(*subject, "holdout") == {}
 
 
@@ -347,7 +340,9 @@ class TestStandardErrors:
     def test_of_a_ratio_is_close_to_the_bootstrap(self, count: int) -> None:
         draw = np.random.default_rng(1)
         sizes = draw.integers(20, 200, count)
-        items = [(-float(n * r), int(n)) for n, r in zip(sizes, draw.gamma(4, 0.3, count), strict=True)]
+        items = [
+            (-float(n * r), int(n)) for n, r in zip(sizes, draw.gamma(4, 0.3, count), strict=True)
+        ]
         resampled = [
             bits_per_byte([items[i] for i in draw.integers(0, count, count)]) for _ in range(600)
         ]
@@ -418,7 +413,7 @@ class TestSplit:
 
 class TestGreedy:
     def test_a_task_that_samples_answers_the_same_twice(
-        self, tmp_path: Path, tasks: Path, subject: tuple[Any, Any]
+        self, tasks: Path, subject: tuple[Any, Any]
     ) -> None:
         hot = {"do_sample": True, "temperature": 0.8, "top_p": 0.9, "top_k": 40}
         kwargs = {**BODIES["generate"]["generation_kwargs"], **hot}
@@ -466,3 +461,15 @@ class TestShots:
         path = write(tasks, "none", {**BODIES["choice"], "num_fewshot": 0})
         asked = prepare_task(load_task(path), path, Evaluation(num_fewshot=3), 0)
         assert asked.task.config.num_fewshot == 0
+
+    @pytest.mark.parametrize(("split", "enough"), [("train", 9), ("test", ITEMS - 1), (None, 9)])
+    def test_more_examples_than_there_are_are_refused(
+        self, split: str | None, enough: int, tasks: Path, subject: tuple[Any, Any]
+    ) -> None:
+        path = write(tasks, f"pool-{split}", {**BODIES["choice"], "fewshot_split": split})
+        evaluation = Evaluation(num_fewshot=enough, limit=2, holdout=0)
+        ours = Harness([prepare_task(load_task(path), path, evaluation, 0)], evaluation)
+        assert ours.ask(*subject, "search")
+        with pytest.raises(TaskError, match=f"too few for {enough + 1} in a prompt") as caught:
+            prepare_task(load_task(path), path, replace(evaluation, num_fewshot=enough + 1), 0)
+        assert "num_fewshot" in caught.value.hint

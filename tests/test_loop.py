@@ -184,9 +184,7 @@ def test_a_merge_that_is_not_finite_is_a_failed_trial(toy: Toy, tmp_path: Path) 
     assert isinstance(events[-1], Ended)
 
 
-def test_a_failed_merge_leaves_the_next_one_as_it_would_have_been(
-    toy: Toy, tmp_path: Path
-) -> None:
+def test_a_failed_merge_leaves_the_next_one_as_it_would_have_been(toy: Toy, tmp_path: Path) -> None:
     weight = {"value": 1e39, "choices": [1e39, 0.25]}
     recipe = toy.recipe(
         "after", method="task_arithmetic", models=models(weight), budget=2, objectives=["sparsity"]

@@ -17,7 +17,6 @@ import torch
 import yaml
 from mergekit.config import MergeConfiguration
 from mergekit.merge import run_merge
-
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from mergekit_mo.merging import (
@@ -156,7 +155,9 @@ def assert_equal_state(one: Any, other: Any) -> None:
 
 def settings(model: Any) -> Config:
     found: Config = model.generation_config.to_dict()
-    return {k: v for k, v in found.items() if k not in ("transformers_version", "_from_model_config")}
+    return {
+        k: v for k, v in found.items() if k not in ("transformers_version", "_from_model_config")
+    }
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -265,9 +266,7 @@ def test_a_chat_template_is_the_one_that_mergekit_sets(
     assert "im_start" in merger.merge(config).tokenizer.chat_template
 
 
-def test_generation_settings_are_the_donors(
-    merger: Merger, model: Make, tmp_path: Path
-) -> None:
+def test_generation_settings_are_the_donors(merger: Merger, model: Make, tmp_path: Path) -> None:
     base = tmp_path / "base"
     shutil.copytree(model(seed=0), base)
     given = {"repetition_penalty": 1.7, "do_sample": True, "temperature": 0.6}
@@ -327,10 +326,13 @@ def test_a_merge_neither_moves_the_global_generators_nor_depends_on_them(
 
 
 def test_a_failing_block_leaves_the_generators_as_they_were() -> None:
-    before = torch.get_rng_state()
-    with pytest.raises(ZeroDivisionError), seeded(3):
+    def fail() -> None:
         torch.rand(3)
         raise ZeroDivisionError
+
+    before = torch.get_rng_state()
+    with pytest.raises(ZeroDivisionError), seeded(3):
+        fail()
     assert torch.equal(torch.get_rng_state(), before)
 
 
@@ -362,6 +364,19 @@ def test_values_that_are_not_finite_fail_the_merge_and_spare_the_next(
     assert_equal_state(merged.model, AutoModelForCausalLM.from_pretrained(tmp_path / "out"))
 
 
+def test_a_merge_that_is_not_whole_is_refused(merger: Merger, model: Make, tmp_path: Path) -> None:
+    """transformers would load it, and make up what is missing."""
+    base = tmp_path / "base"
+    shutil.copytree(model("qwen2", seed=0), base)
+    config = json.loads((base / "config.json").read_text())
+    (base / "config.json").write_text(json.dumps(config | {"tie_word_embeddings": False}))
+    merger.merge(as_it_is(str(model("qwen2", seed=0, tied=False))))
+    with pytest.raises(MergeError, match=r"the merge has no lm_head\.weight"):
+        merger.merge(
+            two("task_arithmetic", [str(base), str(model("qwen2", seed=1))], {"weight": 1})
+        )
+
+
 def test_a_merge_that_mergekit_cannot_run_spares_the_next(
     merger: Merger, trio: Callable[..., list[str]]
 ) -> None:
@@ -386,6 +401,16 @@ def test_the_distance_is_the_sum_of_absolute_differences(
     assert merger.distance(merged.model, sources[0]) == pytest.approx(expected, rel=1e-12)
     assert all(torch.equal(p, digest[n]) for n, p in merged.model.named_parameters())
     assert merger.distance(merger.merge(as_it_is(sources[0])).model, sources[0]) == 0
+
+
+def test_there_is_no_distance_where_layers_are_missing(
+    merger: Merger, trio: Callable[..., list[str]]
+) -> None:
+    sources = trio(layers=3)
+    for ranges in ([0, 2],), ([0, 3], [1, 3]):
+        merged = merger.merge(slices(sources, *ranges))
+        with pytest.raises(MergeError, match="there is no distance"):
+            merger.distance(merged.model, sources[0])
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
@@ -418,7 +443,8 @@ def test_the_printed_command_writes_what_was_scored(
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(config))
     words = command_line(flags, device="cpu", threads=1).split()
     tool = Path(sys.executable).with_name("mergekit-yaml")
-    command = [tool, tmp_path / "recipe.yaml", tmp_path / "out", "--no-write-model-card", *words]
+    paths = [str(path) for path in (tool, tmp_path / "recipe.yaml", tmp_path / "out")]
+    command = [*paths, "--no-write-model-card", *words]
     subprocess.run(command, check=True, capture_output=True)
     assert digest == folder_digest(tmp_path / "out")
 

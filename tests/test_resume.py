@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -71,7 +72,7 @@ def killed(recipe: Path, out: Path, seed: int) -> int:
 def test_a_search_that_was_killed_again_and_again_equals_one_that_was_not(
     toy: Toy, tmp_path: Path
 ) -> None:
-    recipe = toy.recipe("killed", budget=6, optimizer=QLOGNEHVI)
+    recipe = toy.recipe("killed", budget=5, optimizer=QLOGNEHVI)
     whole, torn = tmp_path / "whole", tmp_path / "torn"
     run(recipe, whole)
     assert killed(recipe, torn, seed=1) >= 6
@@ -140,6 +141,17 @@ def test_other_flags_that_change_scores_are_refused(toy: Toy, stopped: Path) -> 
         run(recipe, stopped, resume=True, flags=MergeFlags(device="cpu", random_seed=7))
     with pytest.raises(UserError, match=r"threads \(1 then, 2 now\)"):
         run(recipe, stopped, resume=True, flags=MergeFlags(device="cpu", num_threads=2))
+
+
+def test_a_task_whose_items_have_changed_is_refused(toy: Toy, tmp_path: Path) -> None:
+    folder = tmp_path / "toy"
+    shutil.copytree(toy.folder, folder)
+    recipe, out = Toy(folder).recipe("changed"), tmp_path / "run"
+    stop_after_one(recipe, out)
+    items = folder / "tasks" / "items.json"
+    items.write_text(items.read_text().replace("what is", "where is"))
+    with pytest.raises(UserError, match=r"other settings: tasks\.toy_bits, tasks\.toy_choice;"):
+        run(recipe, out, resume=True)
 
 
 def test_threads_that_are_not_named_are_those_of_the_run(toy: Toy, tmp_path: Path) -> None:

@@ -24,7 +24,9 @@ BODY: dict[str, Any] = {
 def write(folder: Path, name: str, **body: Any) -> Path:
     """A task over a data file beside it, named without a folder."""
     folder.mkdir(parents=True, exist_ok=True)
-    lines = (json.dumps({"question": f"{folder.name} {i} and", "answer": f" {i}"}) for i in range(4))
+    lines = (
+        json.dumps({"question": f"{folder.name} {i} and", "answer": f" {i}"}) for i in range(4)
+    )
     (folder / "items.json").write_text("\n".join(lines))
     files = {body.get("test_split", "test"): "items.json"}
     path = folder / f"{name}.yaml"
@@ -121,7 +123,10 @@ def test_a_task_that_includes_another_and_names_functions_is_loaded(tmp_path: Pa
     ("content", "listing"),
     [
         ({"group": "both", "task": ["one", "two"]}, "one, two"),
-        ({"group": "both", "task": [{"task": "one"}, {"group": "rest", "task": ["x"]}]}, "one, rest"),
+        (
+            {"group": "both", "task": [{"task": "one"}, {"group": "rest", "task": ["x"]}]},
+            "one, rest",
+        ),
         ({"task_list": [{"task": "one"}, {"task": "two"}]}, "one, two"),
     ],
 )

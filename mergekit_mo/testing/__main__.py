@@ -22,7 +22,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path, help="where the family is, or is to be")
     parser.add_argument("--seed", type=int, default=0, help="settles text and weights")
     options = parser.parse_args()
-    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    logging.disable_progress_bar()
     torch.set_num_threads(min(2, _processors()))
     built = family(options.folder, seed=options.seed, progress=functools.partial(print, flush=True))
     _print_table(built)

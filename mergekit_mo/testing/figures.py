@@ -75,9 +75,7 @@ def _exact(
     """Return the share of sums answered rightly, as the first line of what is generated."""
     prompts = tokenizer([record["question"] for record in sums], return_tensors="pt")
     asked = prompts["input_ids"]  # all questions are equally long: no padding
-    told = model.generate(  # type: ignore[misc]
-        **prompts, do_sample=False, max_new_tokens=4
-    )
+    told = model.generate(**prompts, do_sample=False, max_new_tokens=4)
     lines = [text.split("\n")[0] for text in tokenizer.batch_decode(told[:, asked.shape[1] :])]
     right = [line == record["answer"] for line, record in zip(lines, sums, strict=True)]
     return float(sum(right) / len(right))

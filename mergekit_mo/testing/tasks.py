@@ -51,7 +51,9 @@ def write_tasks(folder: Path, text: Mapping[str, Split], *, seed: int = 0) -> No
         _write_task(folder, f"tiny_{domain}", f"{domain}.json", _ROLLING, ["bits_per_byte"])
     seen = sorted({line for sheet in text["arithmetic"].train for line in sheet.splitlines()})
     shots = chance.sample(seen, _SHOTS)
-    _write_data(folder / "sums.json", _questions(text["arithmetic"].held_out, chance))
+    held_out = text["arithmetic"].held_out
+    asked = chance.sample(held_out, len(held_out))  # so that any first few are a fair sample
+    _write_data(folder / "sums.json", _questions(asked, chance))
     _write_data(folder / "train.json", _questions(shots, chance))
     few: dict[str, Any] = {**_CHOICE, "training_split": "train", "fewshot_split": "train"}
     few |= {"num_fewshot": 2, "fewshot_delimiter": ""}

@@ -26,7 +26,7 @@ _BASE = Course(650, 4e-3, {"code": 0.36, "prose": 0.34, "arithmetic": 0.3})
 _EXPERTS = {
     "code": Course(180, 2e-3, {"code": 1.0}),
     "prose": Course(180, 2e-3, {"prose": 1.0}),
-    "arithmetic": Course(300, 2.5e-3, {"arithmetic": 1.0}),
+    "arithmetic": Course(200, 2e-3, {"arithmetic": 1.0}),
 }
 _SHARE_REPORTED = 20  # a progress line for each twentieth of the steps
 _MARK = "family.json"

@@ -44,7 +44,7 @@ def tokenizer_of(texts: Iterable[str], *, vocab: int, context: int) -> PreTraine
         show_progress=False,
     )
     core.train_from_iterator(texts, trainer)
-    return PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
+    return PreTrainedTokenizerFast(
         tokenizer_object=core,
         eos_token=END,
         pad_token=PAD,
@@ -109,7 +109,7 @@ def trained(
         optimizer.step()
         schedule.step()
         report()
-    model.eval()  # type: ignore[no-untyped-call]
+    model.eval()
     return model
 
 

@@ -19,7 +19,7 @@ _NOISE = 0.02
 _LINES = ("the quick brown fox jumps over the lazy dog\n", "def add(a, b):\n    return a + b\n")
 
 
-def untrained(  # noqa: PLR0913 - each is an independent trait of the model
+def untrained(
     folder: Path,
     kind: str = "llama",
     *,
@@ -50,7 +50,7 @@ def untrained(  # noqa: PLR0913 - each is an independent trait of the model
     config = _config(kind, layers, hidden, vocab or len(tokenizer), tied)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = AutoModelForCausalLM.from_config(config)  # type: ignore[no-untyped-call]
+        model = AutoModelForCausalLM.from_config(config)
     if base is not None:
         _settle_near(model, base)
     model.to(getattr(torch, dtype))
