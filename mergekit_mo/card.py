@@ -86,7 +86,7 @@ def _results(subject: Subject) -> Iterator[Any]:
             found = scores.get(goal.name)
             if found is None or found.n is None:
                 continue
-            task, metric = task_of(archive, trial, goal)
+            task, metric = task_of(archive, goal)
             yield EvalResult(
                 task_type="text-generation",
                 dataset_type=plain(task),
@@ -102,28 +102,10 @@ def _splits(trial: Trial) -> tuple[tuple[Split, Mapping[str, Measurement]], ...]
     return (("search", trial.scores), ("holdout", trial.holdout))
 
 
-def task_of(archive: Archive, trial: Trial, goal: Goal) -> tuple[str, str]:
-    """The task and the metric that a goal is; `score` for a metric that cannot be told."""
-    index = archive.goals.index(goal)
-    entries = (archive.fact("search") or {}).get("objectives") or []
-    settings: Mapping[str, Any] = entries[index][1] if index < len(entries) else {}
-    tasks = list(archive.fact("items") or {})
-    word = PurePath(str(settings.get("task", ""))).stem
-    near = [t for t in tasks if goal.name == t or goal.name.startswith(f"{t}:")]
-    near += [t for t in tasks if t == word] + (tasks if len(tasks) == 1 else [])
-    if not near:
-        return goal.name, str(settings.get("metric") or "score")
-    known = archive.answers(trial.number, "search", near[0])["values"]
-    wanted = settings.get("metric") or goal.name.removeprefix(near[0]).lstrip(":")
-    named = [m for m in known if wanted in (m, m.rpartition(",")[0])] or list(known)
-    if len(named) > 1:
-        named = [m for m in named if _is_mean(known[m], trial.scores[goal.name].value)]
-    return near[0], named[0] if len(named) == 1 else "score"
-
-
-def _is_mean(values: list[Any], value: float) -> bool:
-    numbers = [v for v in values if isinstance(v, int | float)]
-    return bool(values) and len(numbers) == len(values) and sum(numbers) / len(values) == value
+def task_of(archive: Archive, goal: Goal) -> tuple[str, str]:
+    """The task and the metric that a goal is; `score` for one that is no metric of a task."""
+    found = (archive.fact("measures") or {}).get(goal.name)
+    return (str(found[0]), str(found[1])) if found else (goal.name, "score")
 
 
 def _body(subject: Subject) -> Iterator[str]:

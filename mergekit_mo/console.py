@@ -23,8 +23,8 @@ from rich.table import Table
 from rich.text import Text
 
 from mergekit_mo.archive import Archive
+from mergekit_mo.events import Ended, Event, Finished, Opened, Started, Warned
 from mergekit_mo.export import figure
-from mergekit_mo.loop import Ended, Event, Finished, Opened, Started, Warned
 from mergekit_mo.scales import anchored_columns
 from mergekit_mo.trial import Trial
 

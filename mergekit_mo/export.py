@@ -84,6 +84,9 @@ def _header(archive: Archive, ready: Ready, trial: Trial, path: Path) -> Iterato
     yield "Make the model that was scored, bit for bit (same device and number of threads):"
     flags = command_line(ready.flags, device=ready.device, threads=archive.fact("threads"))
     yield f"  mergekit-yaml {quoted(path.resolve())} {quoted(model)} {flags}"
+    if ready.recipe.configuration.changes_depth:
+        yield "or, for an architecture whose configuration mergekit cannot write at another depth:"
+        yield f"  mergekit-mo merge {quoted(run)} {trial.number} {quoted(model)}"
     yield f"  sha256 of its tensors: {trial.digest}"
     for asked in ready.tasks:
         yield ""

@@ -9,7 +9,7 @@ import hashlib
 import json
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,11 +18,13 @@ from numpy.random import SeedSequence
 from mergekit_mo import export
 from mergekit_mo.archive import Archive, Outcome
 from mergekit_mo.evaluate import Job
+from mergekit_mo.events import Ended, Event, Finished, Opened, Started, Warned
 from mergekit_mo.executors import Executor
 from mergekit_mo.executors.inline import Inline
 from mergekit_mo.files import locked, put_in_place, write_file
 from mergekit_mo.machine import describe, versions
 from mergekit_mo.merging import as_it_is
+from mergekit_mo.objectives import Objective
 from mergekit_mo.preflight import Ready
 from mergekit_mo.problems import UserError
 from mergekit_mo.trial import Role, Split, Trial
@@ -31,50 +33,6 @@ if TYPE_CHECKING:
     from mergekit_mo.harness import Asked
 
 ARCHIVE = "archive.db"
-
-
-@dataclass(frozen=True)
-class Started:
-    """The run is open; `done` of its trials are there already."""
-
-    archive: Archive
-    out: Path
-    budget: int
-    done: int
-
-
-@dataclass(frozen=True)
-class Finished:
-    """A trial is recorded; `on_front` says whether it stands on the front as that now is."""
-
-    trial: Trial
-    on_front: bool
-
-
-@dataclass(frozen=True)
-class Opened:
-    """The hold-out items have been scored for a trial."""
-
-    trial: Trial
-
-
-@dataclass(frozen=True)
-class Warned:
-    """Something that the user should know."""
-
-    message: str
-
-
-@dataclass(frozen=True)
-class Ended:
-    """The budget is spent and everything is written."""
-
-    archive: Archive
-    out: Path
-    front: tuple[Trial, ...]
-
-
-Event = Started | Finished | Opened | Warned | Ended
 
 
 def search(ready: Ready, out: Path, *, resume: bool = False) -> Iterator[Event]:
@@ -144,6 +102,7 @@ def _facts(ready: Ready) -> dict[str, Any]:
         "recipe": ready.recipe.source.text,
         "recipe_name": ready.recipe.source.name,
         "search": ready.recipe.facts(),
+        "measures": {name: _measure(o) for name, o in ready.objectives.items()},
         "flags": _flags(ready),
         "device": ready.device,
         "threads": ready.threads,
@@ -161,6 +120,12 @@ def _content(asked: Asked) -> str:
         document = asked.task.eval_docs[number]
         digest.update(json.dumps(document, sort_keys=True, default=str).encode())
     return digest.hexdigest()
+
+
+def _measure(objective: Objective) -> list[str] | None:
+    """The task and the `metric,filter` that an objective reads; None where it reads none."""
+    task, metric = getattr(objective, "task", None), getattr(objective, "metric", None)
+    return None if task is None else [str(task), str(metric)]
 
 
 def _flags(ready: Ready) -> dict[str, Any]:

@@ -28,6 +28,7 @@ FACTS: dict[str, Any] = {
     "threads": 2,
     "versions": {"mergekit": "0.1.5"},
     "items": {"quiz": {"search": [1, 2, 3], "holdout": [4, 5]}},
+    "measures": {"quiz": ["quiz", "acc,none"]},
 }
 
 

@@ -19,6 +19,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from mergekit_mo import cli
+from mergekit_mo.commands.search import _again
 from tests.toy import Toy
 
 BIN = Path(sys.executable).parent
@@ -221,7 +222,7 @@ def test_the_line_that_continues_is_what_was_typed(
     monkeypatch: pytest.MonkeyPatch, typed: list[str], again: str
 ) -> None:
     monkeypatch.setattr(sys, "argv", typed)
-    assert cli._again() == again
+    assert _again() == again
 
 
 def stopped(line: str, cwd: Path, after: str, how: signal.Signals) -> str:

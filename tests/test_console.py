@@ -14,7 +14,7 @@ from rich.live import Live
 from mergekit_mo import console
 from mergekit_mo.archive import Archive, Outcome
 from mergekit_mo.console import JsonLines, Lines, LiveScreen
-from mergekit_mo.loop import Ended, Event, Finished, Opened, Started, Warned
+from mergekit_mo.events import Ended, Event, Finished, Opened, Started, Warned
 from mergekit_mo.space import Candidate
 from mergekit_mo.trial import Goal, Measurement
 

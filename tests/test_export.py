@@ -16,7 +16,7 @@ import yaml
 
 from mergekit_mo import export, loop, preflight
 from mergekit_mo.archive import Archive
-from mergekit_mo.loop import Ended
+from mergekit_mo.events import Ended
 from mergekit_mo.options import MergeFlags
 from mergekit_mo.preflight import Ready
 from mergekit_mo.resident import folder_digest

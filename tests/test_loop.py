@@ -13,7 +13,7 @@ import pytest
 
 from mergekit_mo import loop, preflight
 from mergekit_mo.archive import Archive
-from mergekit_mo.loop import Ended, Event, Finished, Opened, Started, Warned
+from mergekit_mo.events import Ended, Event, Finished, Opened, Started, Warned
 from mergekit_mo.problems import UserError
 from mergekit_mo.testing import untrained
 from mergekit_mo.trial import Trial

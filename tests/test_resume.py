@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from mergekit_mo import loop, preflight
+from mergekit_mo.events import Finished, Started, Warned
 from mergekit_mo.files import locked
-from mergekit_mo.loop import Finished, Started
 from mergekit_mo.options import MergeFlags
 from mergekit_mo.problems import UserError
 from tests.toy import FLAGS, QLOGNEHVI, Toy, dump, run
@@ -190,5 +190,5 @@ def test_changed_library_versions_are_told(
     events = [next(search) for _ in range(2)]
     search.close()  # type: ignore[attr-defined]
     assert isinstance(events[0], Started)
-    assert isinstance(events[1], loop.Warned)
+    assert isinstance(events[1], Warned)
     assert " when this run began, and is " in events[1].message

@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 
 from mergekit_mo import loop, preflight
-from mergekit_mo.loop import Event
+from mergekit_mo.events import Event
 from mergekit_mo.objectives import Objective, Subject
 from mergekit_mo.options import MergeFlags
 from mergekit_mo.testing import untrained

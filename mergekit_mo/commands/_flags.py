@@ -1,0 +1,75 @@
+"""mergekit's merge options as options of a command, under mergekit's own names, with headings.
+
+Rule: the options themselves stand in `options.MergeFlags`; here is only how they are typed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import fields
+from typing import get_type_hints
+
+import click
+
+from mergekit_mo.options import HELP, MergeFlags
+
+HEADINGS = {
+    "Search": ("budget", "seed", "out", "resume", "dry_run", "as_json", "quiet"),
+    "Compute": (
+        "device",
+        "num_threads",
+        "random_seed",
+        "cuda",
+        "low_cpu_memory",
+        "read_to_gpu",
+        "multi_gpu",
+        "gpu_rich",
+        "lazy_unpickle",
+    ),
+    "Models": ("transformers_cache", "lora_merge_cache", "lora_merge_dtype"),
+    "Dangerous": (
+        "search_on_test_sets",
+        "trust_remote_code",
+        "allow_crimes",
+        "unsafe_truncate_embeddings",
+    ),
+}
+
+
+class Grouped(click.Command):
+    """Shows options under headings, as mergekit's own commands do."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Writes the options of `HEADINGS`, then the others."""
+        records = {p.name: r for p in self.get_params(ctx) if (r := p.get_help_record(ctx))}
+        for title, names in HEADINGS.items():
+            with formatter.section(title):
+                formatter.write_dl([records.pop(name) for name in names])
+        with formatter.section("Other"):
+            formatter.write_dl(list(records.values()))
+
+
+def merge_flags(command: Callable[..., None]) -> Callable[..., None]:
+    """Adds mergekit's merge options to a command, under mergekit's own names."""
+    kinds = get_type_hints(MergeFlags)
+    for f in reversed(fields(MergeFlags)):
+        name = "--" + f.name.replace("_", "-")
+        if f.name == "gpu_rich":
+            option = click.option(name, f.name, is_flag=True, help=HELP[f.name])
+        elif kinds[f.name] is bool:
+            both = f"{name}/--no-{name[2:]}"
+            option = click.option(both, f.name, default=f.default, help=HELP[f.name])
+        else:
+            kind = int if kinds[f.name] in (int, int | None) else str
+            names = [name, "-j"] if f.name == "num_threads" else [name]
+            least = click.IntRange(min=1) if f.name == "num_threads" else kind
+            option = click.option(
+                *names,
+                f.name,
+                type=least,
+                default=f.default,
+                show_default=f.default is not None,
+                help=HELP[f.name],
+            )
+        command = option(command)
+    return command

@@ -1,0 +1,143 @@
+"""`mergekit-mo search`, which is `mergekit-mo-search`: the search itself."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from mergekit_mo.commands._flags import Grouped, merge_flags
+from mergekit_mo.commands._shared import examples
+from mergekit_mo.options import MergeFlags
+from mergekit_mo.problems import UserError
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+    from mergekit_mo.preflight import Ready
+
+
+@click.command(
+    "mergekit-mo-search",
+    cls=Grouped,
+    epilog=examples(
+        "mergekit-mo-search recipes/base.yaml --dry-run",
+        "mergekit-mo-search recipes/base.yaml",
+        "mergekit-mo-search recipes/base.yaml --budget 60 --resume",
+    ),
+)
+@click.argument("recipe", type=click.Path(path_type=Path))
+@click.option("--budget", type=click.IntRange(min=1), help="Merges to make, for the recipe's own.")
+@click.option("--seed", type=click.IntRange(min=0), help="The search's seed, for the recipe's own.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="The run folder.  [default: runs/<recipe name>]"
+)
+@click.option("--resume", is_flag=True, help="Continue the run that is in the folder.")
+@click.option("--dry-run", is_flag=True, help="Show what would be done; reads no weights.")
+@click.option("--json", "as_json", is_flag=True, help="Print events as lines of JSON.")
+@click.option("--quiet", is_flag=True, help="Print the result alone.")
+@click.option(
+    "--search-on-test-sets",
+    is_flag=True,
+    help="Let well-known benchmark test sets be objectives, which spoils them as benchmarks.",
+)
+@merge_flags
+def command(
+    recipe: Path,
+    budget: int | None,
+    seed: int | None,
+    out: Path | None,
+    resume: bool,
+    dry_run: bool,
+    as_json: bool,
+    quiet: bool,
+    search_on_test_sets: bool,
+    **flags: Any,
+) -> None:
+    """Search RECIPE, a mergekit YAML in which some numbers are marked as searchable.
+
+    A number is marked by its bounds, as in `weight: {value: 0.5, low: 0, high: 1}`; the goals stand
+    in a `search:` block. The best trade-offs are written to the run folder as plain mergekit YAMLs.
+    """
+    folder = out or Path("runs") / recipe.stem
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        _search(
+            recipe, folder, MergeFlags(**flags),
+            budget=budget, seed=seed, resume=resume, dry_run=dry_run, as_json=as_json, quiet=quiet,
+            test_sets=search_on_test_sets,
+        )  # fmt: skip
+    except UserError as error:
+        click.echo(str(error), err=True)
+        sys.exit(error.status)
+    except KeyboardInterrupt:
+        told = f"\nstopped; nothing finished is lost. Continue with:\n  {_again()}"
+        click.echo(told, err=True)
+        sys.exit(130)
+
+
+def _search(
+    recipe: Path,
+    folder: Path,
+    flags: MergeFlags,
+    *,
+    budget: int | None,
+    seed: int | None,
+    resume: bool,
+    dry_run: bool,
+    as_json: bool,
+    quiet: bool,
+    test_sets: bool,
+) -> None:
+    from mergekit_mo.problems import read_source
+
+    # Counting downloads of local files makes `datasets` look for a server that need not be there.
+    os.environ.setdefault("HF_UPDATE_DOWNLOAD_COUNTS", "0")
+    read_source(recipe)  # finds a misspelt path before seconds of imports
+    from mergekit_mo.console import quiet_libraries, screen
+    from mergekit_mo.loop import check_folder
+    from mergekit_mo.loop import search as run
+    from mergekit_mo.preflight import prepare
+
+    quiet_libraries()
+    ready = prepare(
+        recipe,
+        flags,
+        budget=budget,
+        seed=seed,
+        allow_test_sets=test_sets,
+        lora_cache=folder.resolve() / "lora",
+    )
+    if dry_run:
+        _tell_plan(ready, as_json=as_json)
+        return
+    check_folder(ready, folder, resume=resume)
+    with screen(as_json=as_json, quiet=quiet) as shown:
+        for event in run(ready, folder, resume=resume):
+            shown.show(event)
+
+
+def _tell_plan(ready: Ready, *, as_json: bool) -> None:
+    """Prints what a search would do."""
+    from mergekit_mo.plan import plan_facts, plan_text
+
+    click.echo(json.dumps(plan_facts(ready)) if as_json else plan_text(ready))
+
+
+def _interrupt(_signal: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _again() -> str:
+    """The command that was typed, made to resume."""
+    name, words = Path(sys.argv[0]).name, sys.argv[1:]
+    program = ["python", "-m", "mergekit_mo.cli"] if name.endswith(".py") else [name]
+    end = words.index("--") if "--" in words else len(words)
+    more = [] if "--resume" in words[:end] else ["--resume"]
+    return shlex.join([*program, *words[:end], *more, *words[end:]])
