@@ -1,10 +1,9 @@
 """Build the family of tiny models: `python -m mergekit_mo.testing FOLDER`.
 
-What is built already is only measured.
+What is built already is left as it is, and measured only with `--figures`.
 """
 
 import argparse
-import functools
 import os
 from dataclasses import fields
 from pathlib import Path
@@ -21,11 +20,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m mergekit_mo.testing", description=__doc__)
     parser.add_argument("folder", type=Path, help="where the family is, or is to be")
     parser.add_argument("--seed", type=int, default=0, help="settles text and weights")
+    parser.add_argument("--figures", action="store_true", help="measure what is there already")
     options = parser.parse_args()
     logging.disable_progress_bar()
+    logging.set_verbosity_error()
     torch.set_num_threads(min(2, _processors()))
-    built = family(options.folder, seed=options.seed, progress=functools.partial(print, flush=True))
-    _print_table(built)
+    told: list[str] = []
+
+    def progress(line: str) -> None:
+        told.append(line)
+        print(line, flush=True)
+
+    built = family(options.folder, seed=options.seed, progress=progress)
+    if told or options.figures:
+        _print_table(built)
+    else:
+        print(f"the tiny models are in {built.root}")
 
 
 def _processors() -> int:
