@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import logging
-import math
 import time
 import warnings
 from collections.abc import Iterator
@@ -25,6 +24,7 @@ from rich.text import Text
 from mergekit_mo.archive import Archive
 from mergekit_mo.events import Ended, Event, Finished, Opened, Started, Warned
 from mergekit_mo.export import figure
+from mergekit_mo.paired import differs
 from mergekit_mo.scales import anchored_columns
 from mergekit_mo.trial import Trial
 
@@ -179,7 +179,7 @@ def summary(archive: Archive, front: list[Trial]) -> Iterator[str]:
         if i not in anchored_columns(scales):
             yield f"{scale.goal.name}: the parents do not differ; left out of hypervolume"
     for scale in scales:
-        if scale.anchored and not _differ(parents, scale.goal.name):
+        if scale.anchored and not differs(archive, parents, scale.goal.name):
             yield f"{scale.goal.name}: the parents lie within two standard errors of each other"
     yield (
         f"hypervolume, search items: front {archive.hypervolume(front):.4f}, "
@@ -191,15 +191,6 @@ def summary(archive: Archive, front: list[Trial]) -> Iterator[str]:
             f"hypervolume, hold-out:     front {archive.hypervolume(front, 'holdout'):.4f}, "
             f"parents {archive.hypervolume(parents, 'holdout'):.4f}"
         )
-
-
-def _differ(parents: list[Trial], goal: str) -> bool:
-    """Whether the best and the worst parent lie more than two standard errors apart."""
-    found = sorted((t.scores[goal] for t in parents), key=lambda m: m.value)
-    if not found or found[0].stderr is None or found[-1].stderr is None:
-        return True
-    error = math.hypot(found[0].stderr, found[-1].stderr)
-    return found[-1].value - found[0].value > 2 * error
 
 
 def _name(trial: Trial) -> str:

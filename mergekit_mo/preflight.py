@@ -23,7 +23,7 @@ from mergekit_mo.optimizers import Optimizer
 from mergekit_mo.options import MergeFlags
 from mergekit_mo.problems import Problem, RecipeError
 from mergekit_mo.recipe import Choice, Recipe, read_recipe
-from mergekit_mo.sources import Size, check_sources
+from mergekit_mo.sources import Size, check_sources, has_chat_template
 from mergekit_mo.space import Space
 from mergekit_mo.tasks import TaskError, contaminates, find_task, load_task
 from mergekit_mo.trial import Goal
@@ -119,7 +119,7 @@ def prepare(
         flags = replace(flags, lora_merge_cache=str(lora_cache))
     space = Space(recipe.configuration)
     size, found = check_sources(space, merge_options(flags, device), wrong)
-    problems += [*found, *_random_on_many(recipe, flags)]
+    problems += [*found, *_random_on_many(recipe, flags), *_no_chat_template(recipe)]
     if problems or optimizer is None:
         raise RecipeError(source, problems)
     names = goal_names([b.objective for b in bound], [b.choice.name for b in bound])
@@ -235,6 +235,22 @@ def _same_names(bound: list[_Bound]) -> list[Problem]:
             what, hint = f"two objectives are called {name!r}", "tell them apart with a name:"
             problems.append(Problem(entry.choice.place, what, hint))
     return problems
+
+
+def _no_chat_template(recipe: Recipe) -> list[Problem]:
+    """A chat template that is to be applied, but that the merges' tokenizer will not have."""
+    configuration = recipe.configuration
+    named = [
+        configuration.tree.get(key) for key in ("chat_template", "tokenizer_source", "tokenizer")
+    ]
+    if not recipe.evaluation.apply_chat_template or any(named) or not configuration.sources:
+        return []
+    donor = configuration.base or configuration.sources[0]
+    if has_chat_template(donor):
+        return []
+    what = f"the merges get the tokenizer of {donor}, which has no chat template"
+    hint = "say chat_template: at the top level (auto takes the sources' own), or leave this out"
+    return [Problem(("search", "evaluation", "apply_chat_template"), what, hint)]
 
 
 def _random_on_many(recipe: Recipe, flags: MergeFlags) -> list[Problem]:

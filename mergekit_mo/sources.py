@@ -210,6 +210,21 @@ def _vocabulary(source: str) -> dict[str, int]:
     return {**tokens, **added}
 
 
+def has_chat_template(source: str) -> bool:
+    """Whether a source's tokenizer has a chat template; also where that cannot be told."""
+    model = parse_reference(source).model
+    folder = Path(model.path)
+    if not folder.is_dir():
+        return True  # transformers looks in several files on the Hub; the first trial will tell
+    if any((folder / f"chat_template.{kind}").is_file() for kind in ("jinja", "json")):
+        return True
+    try:
+        text = (folder / "tokenizer_config.json").read_text(encoding="utf-8")
+        return bool(json.loads(text).get("chat_template"))
+    except (OSError, ValueError, AttributeError):
+        return False
+
+
 def _inputs(plan: Plan) -> Iterator[tuple[Any, dict[str, Any]]]:
     """Each tensor of a plan: its save task, and what it is made from, by source."""
     for save in plan.saves:
