@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 ARCHIVE = "archive.db"
 
 
-def search(ready: Ready, out: Path, *, resume: bool = False) -> Iterator[Event]:
+def search(ready: Ready, out: Path, *, resume: bool = False) -> Generator[Event, None, None]:
     """Runs a search in a run folder.
 
     Args:

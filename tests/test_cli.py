@@ -254,7 +254,7 @@ def stopped(line: str, cwd: Path, after: str, how: signal.Signals) -> str:
 def test_a_search_that_is_stopped_says_how_to_continue_and_does(toy: Toy, tmp_path: Path) -> None:
     folder = tmp_path / "it's here"
     shutil.copytree(toy.folder, folder)
-    Toy(folder).recipe("my search", budget=2)
+    Toy(folder).recipe("my search", budget=20)  # not done before it is stopped
     first = "mergekit-mo-search 'my search.yaml' --device cpu -j 1"
     second = stopped(first, folder, " toy_choice ", signal.SIGINT)
     assert second == f"{first} --resume"
@@ -265,5 +265,5 @@ def test_a_search_that_is_stopped_says_how_to_continue_and_does(toy: Toy, tmp_pa
     )
     assert done.returncode == 0, done.stderr
     assert "runs/my search: the search resumes after" in done.stderr
-    assert "of 2 merges on the front" in done.stdout
+    assert "of 20 merges on the front" in done.stdout
     assert list((folder / "runs" / "my search" / "front").iterdir())

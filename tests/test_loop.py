@@ -281,7 +281,7 @@ def test_a_front_member_whose_sources_have_changed_gets_a_warning_and_no_hold_ou
     for event in search:
         if isinstance(event, Finished) and event.trial.number == 4:
             break
-    search.close()  # type: ignore[attr-defined]
+    search.close()
     shutil.rmtree(mine.folder / "models" / "two")
     untrained(mine.folder / "models" / "two", layers=2, hidden=32, seed=77)
     events = run(recipe, out, resume=True)

@@ -35,7 +35,7 @@ def stop_after_one(recipe: Path, out: Path) -> None:
     search = loop.search(preflight.prepare(recipe, FLAGS), out)
     assert isinstance(next(search), Started)
     assert isinstance(next(search), Finished)
-    search.close()  # type: ignore[attr-defined]
+    search.close()
 
 
 def table(path: Path) -> list[list[str]]:
@@ -94,7 +94,7 @@ def test_a_second_search_in_one_folder_is_refused(toy: Toy, tmp_path: Path) -> N
     # The check before the lock may read the archive while its writer has it.
     loop.check_folder(ready, tmp_path, resume=True)
     assert isinstance(next(search), Finished)
-    search.close()  # type: ignore[attr-defined]
+    search.close()
     with locked(tmp_path):
         pass
 
@@ -188,7 +188,7 @@ def test_changed_library_versions_are_told(
     ready = preflight.prepare(toy.folder / "stopped.yaml", FLAGS)
     search = loop.search(ready, stopped, resume=True)
     events = [next(search) for _ in range(2)]
-    search.close()  # type: ignore[attr-defined]
+    search.close()
     assert isinstance(events[0], Started)
     assert isinstance(events[1], Warned)
     assert " when this run began, and is " in events[1].message

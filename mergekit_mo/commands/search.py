@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shlex
@@ -18,6 +19,7 @@ from mergekit_mo.options import MergeFlags
 from mergekit_mo.problems import UserError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from types import FrameType
 
     from mergekit_mo.preflight import Ready
@@ -66,13 +68,13 @@ def command(
     in a `search:` block. The best trade-offs are written to the run folder as plain mergekit YAMLs.
     """
     folder = out or Path("runs") / recipe.stem
-    signal.signal(signal.SIGTERM, _interrupt)
     try:
-        _search(
-            recipe, folder, MergeFlags(**flags),
-            budget=budget, seed=seed, resume=resume, dry_run=dry_run, as_json=as_json, quiet=quiet,
-            test_sets=search_on_test_sets,
-        )  # fmt: skip
+        with _stops() as stop:
+            _search(
+                recipe, folder, MergeFlags(**flags),
+                budget=budget, seed=seed, resume=resume, dry_run=dry_run, as_json=as_json,
+                quiet=quiet, test_sets=search_on_test_sets, stop=stop,
+            )  # fmt: skip
     except UserError as error:
         click.echo(str(error), err=True)
         sys.exit(error.status)
@@ -94,6 +96,7 @@ def _search(
     as_json: bool,
     quiet: bool,
     test_sets: bool,
+    stop: _Stop,
 ) -> None:
     from mergekit_mo.problems import read_source
 
@@ -118,9 +121,13 @@ def _search(
         _tell_plan(ready, as_json=as_json)
         return
     check_folder(ready, folder, resume=resume)
-    with screen(as_json=as_json, quiet=quiet) as shown:
-        for event in run(ready, folder, resume=resume):
+    with (
+        screen(as_json=as_json, quiet=quiet) as shown,
+        contextlib.closing(run(ready, folder, resume=resume)) as events,
+    ):
+        for event in events:
             shown.show(event)
+            stop.mind()
 
 
 def _tell_plan(ready: Ready, *, as_json: bool) -> None:
@@ -130,8 +137,39 @@ def _tell_plan(ready: Ready, *, as_json: bool) -> None:
     click.echo(json.dumps(plan_facts(ready)) if as_json else plan_text(ready))
 
 
-def _interrupt(_signal: int, _frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
+class _Stop:
+    """Ctrl-C, or SIGTERM: interrupts at once, and again after the trial if that was swallowed.
+
+    An exception that a signal raises is lost where it hits a destructor or a bare `except:`.
+    """
+
+    def __init__(self) -> None:
+        self.asked = False
+
+    def __call__(self, _signal: int, _frame: FrameType | None) -> None:
+        self.asked = True
+        raise KeyboardInterrupt
+
+    def mind(self) -> None:
+        """Interrupts if somebody asked for it.
+
+        Raises:
+            KeyboardInterrupt: somebody did.
+        """
+        if self.asked:
+            raise KeyboardInterrupt
+
+
+@contextlib.contextmanager
+def _stops() -> Iterator[_Stop]:
+    """Listens for Ctrl-C and SIGTERM, and leaves their handlers as they were."""
+    stop = _Stop()
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _again() -> str:
