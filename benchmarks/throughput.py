@@ -263,7 +263,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         at = Path(scratch)
         cases = [
-            make_case("tiny, 1M", tiny, small.tasks, 100, at / "tiny"),
+            make_case("tiny, 0.6M", tiny, small.tasks, 100, at / "tiny"),
             make_case("110M", large_models(small, at / "large"), small.tasks, 16, at / "110m"),
         ]
         results = {case.name: measure(case, chosen.rounds, chosen.shell_rounds) for case in cases}
