@@ -10,57 +10,27 @@ import json
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mergekit_mo import storage
 from mergekit_mo.pareto import Matrix, hypervolume, nondominated
+from mergekit_mo.preference import Preference
 from mergekit_mo.problems import UserError
-from mergekit_mo.scales import Scale, anchored_columns, make_scales, reference_point
+from mergekit_mo.scales import (
+    Scale,
+    anchored_columns,
+    auxiliary_scales,
+    make_scales,
+    reference_point,
+)
 from mergekit_mo.space import Candidate
-from mergekit_mo.trial import Goal, Measurement, Role, Split, Status, Trial
+from mergekit_mo.trial import Data, Goal, Measurement, Outcome, Role, Split, Status, Trial
 
-
-@dataclass(frozen=True)
-class Outcome:
-    """What running a trial gave.
-
-    Attributes:
-        scores: measurements by goal; empty where the trial failed.
-        answers: per-item answers by task, plain JSON.
-        digest: of the merged weights.
-        error: what the trial died of, or None.
-        seconds: how long it took.
-    """
-
-    scores: Mapping[str, Measurement]
-    answers: Mapping[str, Any]
-    digest: str | None
-    error: str | None
-    seconds: float
-
-
-@dataclass(frozen=True)
-class Data:
-    """What optimizers learn from: finished candidates on anchored scales, all maximised.
-
-    Attributes:
-        X: `n x d` points of the unit cube.
-        Y: `n x m` anchored scores.
-        Yvar: `n x m` variances of the scores' item errors; NaN where unknown.
-        feasible: `n` marks: every threshold is kept.
-        pending: `k x d` points that are proposed but not finished.
-    """
-
-    X: Matrix
-    Y: Matrix
-    Yvar: Matrix
-    feasible: NDArray[np.bool_]
-    pending: Matrix
+Unit = tuple[float, ...]
 
 
 class Archive:
@@ -72,7 +42,7 @@ class Archive:
     def __init__(self, connection: sqlite3.Connection, *, read_only: bool = False) -> None:
         self._db = connection
         self._read_only = read_only
-        goals = [goal.name for goal in self.goals]
+        goals = [goal.name for goal in (*self.goals, *self.auxiliary)]
         self._trials = {trial.number: trial for trial in storage.read_trials(connection, goals)}
 
     @classmethod
@@ -103,12 +73,18 @@ class Archive:
         return cls.create(":memory:", goals, {})
 
     @classmethod
-    def open(cls, path: Path, *, read_only: bool = False) -> Archive:
+    def open(cls, path: Path | str, *, read_only: bool = False) -> Archive:
         """Opens an archive.
+
+        Args:
+            path: its file, or the run folder that it is in.
+            read_only: leave the file as it is.
 
         Raises:
             UserError: it is absent, damaged or of another version.
         """
+        path = Path(path)
+        path = path / "archive.db" if path.is_dir() else path
         if not path.is_file():
             raise UserError(f"{path}: no such archive")
         address = f"{path.resolve().as_uri()}?mode=ro" if read_only else str(path)
@@ -134,7 +110,7 @@ class Archive:
     def close(self) -> None:
         """Closes the file, leaving nothing beside it: a read-only folder can then be opened."""
         if not self._read_only:
-            self._db.execute("PRAGMA journal_mode=DELETE")
+            storage.settle(self._db)
         self._db.close()
 
     def __enter__(self) -> Archive:
@@ -149,6 +125,16 @@ class Archive:
     def goals(self) -> tuple[Goal, ...]:
         """The objectives, in the order of every table and matrix."""
         return tuple(Goal(*entry) for entry in self.fact("goals"))
+
+    @property
+    def auxiliary(self) -> tuple[Goal, ...]:
+        """What is measured besides, to steer an optimizer: in no front, table or hypervolume."""
+        return tuple(Goal(*entry) for entry in self.fact("auxiliary") or ())
+
+    @property
+    def preference(self) -> Preference:
+        """Where the budget should be spent."""
+        return Preference(**(self.fact("preference") or {}))
 
     def fact(self, name: str) -> Any:
         """Something that the archive was told to remember; None where it was not."""
@@ -188,6 +174,11 @@ class Archive:
         rows = self._db.execute("SELECT trial FROM opening ORDER BY number")
         return tuple(row[0] for row in rows)
 
+    def finished_at(self) -> dict[int, float]:
+        """When trials finished or failed, in seconds since the epoch, by number."""
+        rows = self._db.execute("SELECT number, finished FROM trial WHERE finished IS NOT NULL")
+        return dict(rows)
+
     # Views.
 
     @property
@@ -195,25 +186,46 @@ class Archive:
         """The anchored scale of each goal."""
         return make_scales(self.goals, self.references)
 
+    @property
+    def steering_scales(self) -> tuple[Scale, ...]:
+        """The scales of the goals, then of the auxiliary objectives."""
+        return (*self.scales, *auxiliary_scales(self.auxiliary, self.references))
+
     def matrix(self, trials: Iterable[Trial], split: Split = "search") -> Matrix:
         """Anchored scores of finished trials, `n x m`, all maximised."""
-        scales = self.scales
+        return self._matrix(trials, self.scales, split)
+
+    def _matrix(
+        self, trials: Iterable[Trial], scales: Sequence[Scale], split: Split = "search"
+    ) -> Matrix:
         rows = [[s.up(_scores(t, split)[s.goal.name].value) for s in scales] for t in trials]
         return np.array(rows, dtype=float).reshape(len(rows), len(scales))
 
-    def data(self) -> Data:
-        """The matrices that optimizers read; failed trials are in none of them."""
-        scales = self.scales
-        done = [t for t in self.candidates if t.status == "done"]
+    def data(self, *, auxiliary: bool = False, expressed: Mapping[str, Unit] | None = None) -> Data:
+        """The matrices that optimizers read; failed trials are in none of them.
+
+        Args:
+            auxiliary: with the auxiliary objectives as the last columns.
+            expressed: points of the space at which a reference trial lies, by the reference's
+                model; such trials are data like any other, and come first.
+        """
+        scales = self.steering_scales if auxiliary else self.scales
+        known = {**(expressed or {})}
+        done = [
+            *(t for t in self.references if t.status == "done" and t.origin in known),
+            *(t for t in self.candidates if t.status == "done"),
+        ]
+        points = [known[t.origin] if t.unit is None else t.unit for t in done]
         waiting = [t for t in self.candidates if t.status == "waiting"]
         d = max((len(t.unit) for t in self.candidates if t.unit is not None), default=0)
         variances = [[s.variance(t.scores[s.goal.name].stderr) for s in scales] for t in done]
         return Data(
-            X=np.array([t.unit for t in done], dtype=float).reshape(len(done), d),
-            Y=self.matrix(done),
+            X=np.array(points, dtype=float).reshape(len(done), d),
+            Y=self._matrix(done, scales),
             Yvar=np.array(variances, dtype=float).reshape(len(done), len(scales)),
             feasible=np.array([self.feasible(t) for t in done], dtype=bool),
             pending=np.array([t.unit for t in waiting], dtype=float).reshape(len(waiting), d),
+            numbers=tuple(t.number for t in done),
         )
 
     def feasible(self, trial: Trial) -> bool:
@@ -317,3 +329,6 @@ class Archive:
 
 def _scores(trial: Trial, split: Split) -> Mapping[str, Measurement]:
     return trial.scores if split == "search" else trial.holdout
+
+
+__all__ = ["Archive", "Data", "Outcome"]

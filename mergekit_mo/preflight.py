@@ -5,7 +5,7 @@ Rule: all problems of a recipe are found and reported together, and nothing is w
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -41,6 +41,7 @@ class Ready:
         optimizer: who proposes.
         objectives: by the name of their goal, in the recipe's order.
         goals: what the archive knows of them.
+        auxiliary: objectives that only steer the optimizer; they are in `objectives` too.
         tasks: with the items to ask.
         flags: mergekit's.
         device: where merging and scoring happen.
@@ -53,6 +54,7 @@ class Ready:
     optimizer: Optimizer
     objectives: Mapping[str, Objective]
     goals: tuple[Goal, ...]
+    auxiliary: tuple[Goal, ...]
     tasks: tuple[Asked, ...]
     flags: MergeFlags
     device: str
@@ -105,7 +107,12 @@ def prepare(
         recipe.optimizer.place,
     )
     problems += found
+    space = Space(recipe.configuration)
+    if optimizer and (reason := optimizer.refusal(recipe.budget, space, len(recipe.objectives))):
+        problems.append(Problem(recipe.optimizer.place, reason))
     bound, found = _objectives(recipe, allow_test_sets)
+    problems += found
+    steering, found = _auxiliary(recipe, optimizer, bound)
     problems += found
     device = resolve_device(flags.named_device(recipe.evaluation.device))
     if unusable := _unusable(device, flags):
@@ -117,21 +124,22 @@ def prepare(
         and any("+" in s for s in recipe.configuration.sources)
     ):
         flags = replace(flags, lora_merge_cache=str(lora_cache))
-    space = Space(recipe.configuration)
     size, found = check_sources(space, merge_options(flags, device), wrong)
     problems += [*found, *_random_on_many(recipe, flags), *_no_chat_template(recipe)]
+    names = goal_names([b.objective for b in bound], [b.choice.name for b in bound])
+    problems += _preference(recipe, optimizer, names)
     if problems or optimizer is None:
         raise RecipeError(source, problems)
-    names = goal_names([b.objective for b in bound], [b.choice.name for b in bound])
     return Ready(
         recipe,
         space,
         optimizer,
-        {n: b.objective for n, b in zip(names, bound, strict=True)},
+        {**{n: b.objective for n, b in zip(names, bound, strict=True)}, **steering},
         tuple(
             Goal(n, b.objective.maximize, b.choice.threshold)
             for n, b in zip(names, bound, strict=True)
         ),
+        tuple(Goal(name, objective.maximize) for name, objective in steering.items()),
         tuple({b.asked.name: b.asked for b in bound if b.asked}.values()),
         flags,
         device,
@@ -188,6 +196,10 @@ def _objectives(recipe: Recipe, allow_test_sets: bool) -> tuple[list[_Bound], li
         if isinstance(asked, Problem):
             problems.append(asked)
             continue
+        if objective.generates and asked.task.config.output_type != "generate_until":
+            what = f"{choice.kind} counts what models write, and to {asked.name} they write nothing"
+            problems.append(Problem(choice.place, what, "name a task that generates text"))
+            continue
         try:
             objective = objective.bind(asked.name, task_metrics(asked.task))
         except ValueError as error:
@@ -197,6 +209,40 @@ def _objectives(recipe: Recipe, allow_test_sets: bool) -> tuple[list[_Bound], li
         bound.append(_Bound(choice, objective, asked))
     problems += _same_names(bound)
     return bound, problems
+
+
+def _preference(recipe: Recipe, optimizer: Optimizer | None, names: Sequence[str]) -> list[Problem]:
+    """A preference for goals that are not there, or for an optimizer that does not heed it."""
+    if recipe.preference is None:
+        return []
+    if optimizer is not None and not optimizer.heeds_preference:
+        what = f"{recipe.optimizer.kind} spends the budget alike, whatever is preferred"
+        hint = "choose another optimizer, such as mm-mo, or leave the preference to `pick`"
+        return [Problem(("search", "preference"), what, hint)]
+    # Where an objective is wrong its goal has no name, and all of that is told already.
+    return recipe.preference.unknown(names) if len(names) == len(recipe.objectives) else []
+
+
+def _auxiliary(
+    recipe: Recipe, optimizer: Optimizer | None, bound: list[_Bound]
+) -> tuple[dict[str, Objective], list[Problem]]:
+    """The objectives that an optimizer wants besides the recipe's, by name."""
+    found: dict[str, Objective] = {}
+    problems: list[Problem] = []
+    place = recipe.optimizer.place
+    for kind in optimizer.auxiliary if optimizer else ():
+        if kind in [b.choice.kind for b in bound]:
+            continue  # it is a goal already
+        role = Objective
+        objective, complaints = make(mergekit_mo.objectives, role, kind, {}, place)  # type: ignore[type-abstract]
+        problems += complaints
+        if objective is None:
+            continue
+        if reason := objective.refusal(recipe.configuration):
+            what = f"{recipe.optimizer.kind} measures {kind} to steer the search, but {reason}"
+            problems.append(Problem(place, what))
+        found[kind] = objective
+    return found, problems
 
 
 def _asked(

@@ -17,10 +17,11 @@ from typing import Any
 from mergekit_mo.configuration import Configuration, read_configuration
 from mergekit_mo.evaluation import Evaluation, read_evaluation
 from mergekit_mo.holes import number
+from mergekit_mo.preference import Preference, read_preference
 from mergekit_mo.problems import Place, Problem, RecipeError, Source, near, read_source, shown
 
 _SEARCH_KEYS = frozenset(
-    {"objectives", "evaluation", "optimizer", "budget", "seed", "merge_method"}
+    {"objectives", "evaluation", "optimizer", "budget", "seed", "merge_method", "preference"}
 )
 _COMMON = frozenset({"name", "threshold"})
 _OBJECTIVES = "objectives: [{task: my_task, metric: acc}, sparsity]"
@@ -59,6 +60,21 @@ class Recipe:
     optimizer: Choice
     budget: int
     seed: int
+    preference: Preference | None = None
+
+    @staticmethod
+    def load(path: Path | str, *, budget: int | None = None, seed: int | None = None) -> Recipe:
+        """Reads a recipe from its file.
+
+        Args:
+            path: the YAML file.
+            budget: takes the place of the recipe's own.
+            seed: likewise.
+
+        Raises:
+            UserError: it has problems, all of them told, or cannot be read.
+        """
+        return load_recipe(Path(path), budget=budget, seed=seed)
 
     def facts(self) -> dict[str, Any]:
         """Everything that changes results, as plain JSON; the budget does not."""
@@ -71,6 +87,7 @@ class Recipe:
             "evaluation": self.evaluation.facts(),
             "optimizer": [self.optimizer.kind, dict(self.optimizer.settings)],
             "seed": self.seed,
+            **({"preference": self.preference.facts()} if self.preference else {}),
         }
 
     @property
@@ -131,13 +148,22 @@ def read_recipe(
     objectives, found = _objectives(block)
     evaluation, more = read_evaluation(block.get("evaluation"), ("search", "evaluation"), folder)
     optimizer, yet_more = _optimizer(block.get("optimizer", DEFAULT_OPTIMIZER))
-    problems += [*found, *more, *yet_more]
+    preference, wrong = read_preference(block.get("preference"), ("search", "preference"))
+    problems += [*found, *more, *yet_more, *wrong]
     trials = _whole(block, "budget", DEFAULT_BUDGET, 1, problems) if budget is None else budget
     number = _whole(block, "seed", 0, 0, problems) if seed is None else seed
     if configuration is None or optimizer is None:
         return None, source, problems
     recipe = Recipe(
-        source, folder, configuration, objectives, evaluation, optimizer, trials, number
+        source,
+        folder,
+        configuration,
+        objectives,
+        evaluation,
+        optimizer,
+        trials,
+        number,
+        preference,
     )
     return recipe, source, problems
 

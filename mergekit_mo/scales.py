@@ -60,6 +60,25 @@ def make_scales(goals: Sequence[Goal], references: Sequence[Trial]) -> tuple[Sca
     return tuple(scales)
 
 
+def auxiliary_scales(goals: Sequence[Goal], references: Sequence[Trial]) -> tuple[Scale, ...]:
+    """The scales of objectives that only steer a search: 0 at the references' mean, 1 at nothing.
+
+    MM-MO's distance from the base is measured in mean distances of the sources so. The base itself,
+    and whatever else is exactly 0, is left out of the mean.
+
+    Args:
+        goals: the auxiliary objectives.
+        references: finished reference trials.
+    """
+    scales = []
+    for goal in goals:
+        values = [t.scores[goal.name].value for t in references if t.status == "done"]
+        others = [v for v in values if v != 0]
+        mean = float(np.mean(others)) if others else 0.0
+        scales.append(Scale(goal, mean, abs(mean) or 1.0, mean != 0))
+    return tuple(scales)
+
+
 def anchored_columns(scales: Sequence[Scale]) -> list[int]:
     """The objectives that reported hypervolumes are taken over."""
     return [i for i, scale in enumerate(scales) if scale.anchored]

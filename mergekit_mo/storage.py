@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import time
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -47,6 +48,23 @@ def connect(address: str, read_only: bool = False) -> sqlite3.Connection:
         db.execute("PRAGMA synchronous=FULL")  # a commit survives a power cut, not only a kill
         db.execute("PRAGMA foreign_keys=ON")
     return db
+
+
+def settle(db: sqlite3.Connection, patience: float = 5.0) -> None:
+    """Takes a database out of WAL mode, for which nobody may be reading it.
+
+    Where somebody reads it for longer than `patience` seconds it stays as it is, which loses
+    nothing: the next one to close it tries again.
+    """
+    end = time.monotonic() + patience
+    while True:
+        try:
+            db.execute("PRAGMA journal_mode=DELETE")  # minds no timeout of the connection's
+            return
+        except sqlite3.OperationalError:
+            if time.monotonic() > end:
+                return
+            time.sleep(0.02)
 
 
 @contextmanager

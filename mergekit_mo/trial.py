@@ -1,4 +1,4 @@
-"""The facts of a search: goals, measurements and trials.
+"""The facts of a search: goals, measurements and trials, and what optimizers are told of them.
 
 Rule: a trial is never changed; the archive makes a new one when more is known of it.
 """
@@ -8,6 +8,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mergekit_mo.pareto import Matrix
 
 Role = Literal["reference", "candidate"]
 Status = Literal["waiting", "done", "failed"]
@@ -86,3 +91,43 @@ class Trial:
     digest: str | None = None
     error: str | None = None
     seconds: float | None = None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What running a trial gave.
+
+    Attributes:
+        scores: measurements by goal; empty where the trial failed.
+        answers: per-item answers by task, plain JSON.
+        digest: of the merged weights.
+        error: what the trial died of, or None.
+        seconds: how long it took.
+    """
+
+    scores: Mapping[str, Measurement]
+    answers: Mapping[str, Any]
+    digest: str | None
+    error: str | None
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Data:
+    """What optimizers learn from: finished candidates on anchored scales, all maximised.
+
+    Attributes:
+        X: `n x d` points of the unit cube.
+        Y: `n x m` anchored scores.
+        Yvar: `n x m` variances of the scores' item errors; NaN where unknown.
+        feasible: `n` marks: every threshold is kept.
+        pending: `k x d` points that are proposed but not finished.
+        numbers: `n`, which trials they are.
+    """
+
+    X: Matrix
+    Y: Matrix
+    Yvar: Matrix
+    feasible: NDArray[np.bool_]
+    pending: Matrix
+    numbers: tuple[int, ...]

@@ -1,10 +1,12 @@
 import sqlite3
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from mergekit_mo import storage
 from mergekit_mo.archive import Archive, Outcome
 from mergekit_mo.problems import UserError
 from mergekit_mo.space import Candidate
@@ -274,3 +276,16 @@ def test_a_write_that_breaks_off_leaves_nothing() -> None:
         with pytest.raises(sqlite3.IntegrityError):
             archive.finish(trial.number, broken, 0.0)
         assert archive.trials == (trial,)
+
+
+def test_closing_waits_for_readers_and_gives_up_without_loss(tmp_path: Path) -> None:
+    path = tmp_path / "archive.db"
+    archive = Archive.create(path, GOALS, {})
+    archive.remember("name", 1)
+    with Archive.open(path, read_only=True) as reader:
+        start = time.monotonic()
+        storage.settle(archive._db, patience=0.2)
+        assert 0.2 <= time.monotonic() - start < 5
+        assert reader.fact("name") == 1
+    archive.close()
+    assert {p.name for p in tmp_path.iterdir()} == {"archive.db"}

@@ -7,6 +7,7 @@ randomness comes from the seed that it is given, so that a killed run resumes to
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import ClassVar
 
 from numpy.random import SeedSequence
 
@@ -19,6 +20,9 @@ class Optimizer(ABC):
 
     `__post_init__` raises `ValueError` for settings that make no sense.
     """
+
+    heeds_preference: ClassVar[bool] = False
+    """Whether `Archive.preference` steers it."""
 
     @abstractmethod
     def ask(
@@ -37,6 +41,31 @@ class Optimizer(ABC):
             `count` candidates, snapped by `space.candidate`; fewer only where the space has no
             more points.
         """
+
+    @property
+    def auxiliary(self) -> tuple[str, ...]:
+        """Kinds of objectives, none of a task, that are measured besides to steer the search.
+
+        They are in `Archive.data(auxiliary=True)`, and in no front unless the recipe lists them.
+        """
+        return ()
+
+    @property
+    def batch(self) -> int:
+        """How many candidates belong together: asks are for so many, or for all idle workers."""
+        return 1
+
+    def refusal(self, budget: int, space: Space, goals: int) -> str:  # noqa: ARG002
+        """Why these settings cannot serve a search; empty where they can.
+
+        Told of a recipe before anything is merged.
+
+        Args:
+            budget: the number of trials.
+            space: where candidates come from.
+            goals: the number of objectives.
+        """
+        return ""
 
 
 __all__ = ["Optimizer"]

@@ -9,22 +9,24 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 import torch
 from botorch.acquisition.multi_objective import logei
-from botorch.exceptions.errors import ModelFittingError
 from botorch.exceptions.warnings import BadInitialCandidatesWarning, OptimizationWarning
-from botorch.fit import fit_gpytorch_mll
-from botorch.models import ModelListGP, SingleTaskGP
-from gpytorch.mlls import ExactMarginalLogLikelihood
+from botorch.models import SingleTaskGP
+from botorch.models.utils.gpytorch_modules import get_covar_module_with_dim_scaled_prior
 from linear_operator.utils.errors import NanError, NotPSDError
 from linear_operator.utils.warnings import NumericalWarning
 from numpy.typing import NDArray
 from torch import Tensor
 
 from mergekit_mo.archive import Data
+from mergekit_mo.machine import one_thread
+from mergekit_mo.optimizers._fit import Hyperparameters, Kernel, fit
+from mergekit_mo.optimizers._warp import EVIDENCE, UNWARPED, Warp, warps
 from mergekit_mo.pareto import Matrix, nondominated
 from mergekit_mo.scales import REFERENCE, Scale
 
@@ -38,26 +40,61 @@ NUMERICAL_ERRORS = (NanError, NotPSDError)
 _FENCE = 3.0
 """Tukey's outer fence, in interquartile ranges."""
 
+_EXACT = 1e-6
+"""The noise variance of scores that have no error, for the sake of a Cholesky factor."""
+
+Noise = Literal["learnt", "items"]
+
+
+@dataclass(frozen=True)
+class Learning:
+    """How a surrogate learns.
+
+    Attributes:
+        iterations: the most that fitting an objective's hyperparameters may take.
+        noise: `learnt`, one variance for each objective; or `items`, the variances that the data
+            bring, where they do.
+        matern: Matern-5/2 kernels in place of squared exponentials.
+        stretch: `d` factors on the lengthscales that are expected; empty for none.
+        warp: lets each objective's low scores be compressed, as far as that makes its trials more
+            probable.
+    """
+
+    iterations: int
+    noise: Noise = "learnt"
+    matern: bool = False
+    stretch: tuple[float, ...] = ()
+    warp: bool = False
+
 
 @dataclass(frozen=True)
 class Surrogate:
     """A fitted model of the objectives that varied.
 
     Attributes:
-        model: `ModelListGP` with `m` outputs, in standard deviations, all maximised.
+        model: Gaussian processes with `m` outputs, in standard deviations, all maximised; warped
+            where `warps` say so.
         X: `n x d` points that it learnt from.
-        Y: `n x m` scores that it learnt from.
-        reference: `m`, the working reference point.
-        bounds: a column and the least value that its threshold allows, for each threshold.
+        Y: `n x m` scores that it learnt from, not warped.
+        reference: `m`, the working reference point, in units of `Y`.
+        bounds: a column and the least output that its threshold allows, for each threshold.
         feasible: whether some trial keeps every threshold.
+        warps: what the model's outputs are of the scores, by column.
+        columns: which objectives they are.
+        centre: `m`, the anchored score that is 0 in `Y`.
+        width: `m`, what one unit of `Y` is worth on the anchored scales.
     """
 
-    model: ModelListGP
+    model: SingleTaskGP
     X: Tensor
     Y: Tensor
     reference: Tensor
     bounds: tuple[tuple[int, float], ...]
     feasible: bool
+    warps: tuple[Warp, ...]
+    columns: tuple[int, ...]
+    centre: Matrix
+    width: Matrix
 
     @property
     def m(self) -> int:
@@ -70,15 +107,31 @@ class Surrogate:
             posterior = self.model.posterior(X)
         return posterior.mean, posterior.variance
 
+    def bounded(self, least: Matrix) -> Surrogate:
+        """The same with a reference point that is raised to bounds.
+
+        Args:
+            least: a bound for each column that was learnt from, anchored; -inf for none.
+        """
+        wanted = torch.tensor((least[list(self.columns)] - self.centre) / self.width)  # m
+        return replace(self, reference=torch.maximum(self.reference, wanted))
+
+    def scores(self, outputs: Tensor) -> Tensor:
+        """Scores in units of `Y` from outputs of the model, `… x m` both."""
+        columns = zip(self.warps, outputs.unbind(-1), strict=True)
+        return torch.stack([warp.back(column) for warp, column in columns], dim=-1)
+
 
 @contextmanager
 def private_randomness(seed: int) -> Iterator[None]:
     """Seeds torch for a block, gives the caller's state back, and keeps botorch's chatter inside.
 
+    One thread does all the work, so that the result does not depend on how many there are.
     `torch.manual_seed` would reseed the accelerators too, where models are being scored.
     """
     quiet = (BadInitialCandidatesWarning, OptimizationWarning, NumericalWarning)
     with (
+        one_thread(),
         torch.random.fork_rng(devices=[]),
         torch.inference_mode(False),
         torch.enable_grad(),
@@ -90,16 +143,15 @@ def private_randomness(seed: int) -> Iterator[None]:
         yield
 
 
-def learn(data: Data, scales: Sequence[Scale], iterations: int) -> Surrogate | None:
+def learn(data: Data, scales: Sequence[Scale], learning: Learning) -> Surrogate | None:
     """Fits a surrogate.
 
-    An objective that never varied is left out: it cannot tell one candidate from another. The
-    result depends on torch's random state, see `private_randomness`.
+    An objective that never varied is left out: it cannot tell one candidate from another.
 
     Args:
         data: `n` finished trials.
         scales: of the `m` columns of `data.Y`.
-        iterations: the most that fitting an objective's hyperparameters may take.
+        learning: how to.
 
     Returns:
         The surrogate; None where fewer than two trials or no varying objective are known.
@@ -118,14 +170,28 @@ def learn(data: Data, scales: Sequence[Scale], iterations: int) -> Surrogate | N
     centre, width = Y.mean(axis=0), Y.std(axis=0, ddof=1)  # m, m
     points = torch.tensor(X, dtype=torch.double)  # n x d
     scores = torch.tensor((Y - centre) / width, dtype=torch.double)  # n x m
+    variances = torch.tensor(data.Yvar[rows][:, columns] / width**2, dtype=torch.double)  # n x m
     units = (least - centre) / width
+    fits = [
+        _fitted(points, y, variance, learning)
+        for y, variance in zip(scores.T, variances.T, strict=True)
+    ]
+    outputs = torch.stack([warp.there(y) for (warp, _), y in zip(fits, scores.T, strict=True)], -1)
     return Surrogate(
-        model=ModelListGP(*(_fit(points, column, iterations) for column in scores.T)),
+        model=assembled(points, outputs, [h for _, h in fits], matern=learning.matern),
         X=points,
         Y=scores,
         reference=torch.tensor((reference - centre) / width, dtype=torch.double),
-        bounds=tuple((i, float(u)) for i, u in enumerate(units) if np.isfinite(u)),
+        bounds=tuple(
+            (i, float(fits[i][0].there(torch.tensor(u))))
+            for i, u in enumerate(units)
+            if np.isfinite(u)
+        ),
         feasible=bool(feasible.any()),
+        warps=tuple(warp for warp, _ in fits),
+        columns=tuple(columns.tolist()),
+        centre=centre,
+        width=width,
     )
 
 
@@ -171,15 +237,56 @@ def _least(scale: Scale) -> float:
     return float("-inf") if bound is None else scale.up(bound)
 
 
-def _fit(X: Tensor, y: Tensor, iterations: int) -> SingleTaskGP:
-    """A Gaussian process for one objective; where fitting fails, one with its priors' values."""
-    model = SingleTaskGP(X, y.unsqueeze(-1), outcome_transform=None)
-    before = {name: value.clone() for name, value in model.state_dict().items()}
-    options = {"options": {"maxiter": iterations}}  # unlimited, twenty dimensions take 9 to 24 s
-    try:
-        fit_gpytorch_mll(
-            ExactMarginalLogLikelihood(model.likelihood, model), optimizer_kwargs=options
-        )
-    except (ModelFittingError, *NUMERICAL_ERRORS):
-        model.load_state_dict(before)
+def _fitted(
+    X: Tensor, y: Tensor, variances: Tensor, learning: Learning
+) -> tuple[Warp, Hyperparameters]:
+    """The most probable warp of an objective, and its process' hyperparameters.
+
+    Args:
+        X: `n x d` points.
+        y: `n` scores in standard deviations.
+        variances: `n`, of the scores; NaN where unknown.
+        learning: how to.
+    """
+    kernel = Kernel(learning.stretch or (1.0,) * X.shape[1], learning.matern)
+    noise = _known_noise(variances, learning.noise)
+    best = None
+    for warp in warps(y) if learning.warp else [UNWARPED]:
+        stretched = None if noise is None else noise * warp.slope(y).square()
+        h = fit(X, warp.there(y), kernel, learning.iterations, stretched)
+        # The density of the scores themselves, so that warps can be compared.
+        evidence = len(y) * (float(warp.slope(y).log().mean()) - h.loss)
+        if best is not None and evidence < best[0] + (EVIDENCE if best[1] is UNWARPED else 0):
+            break  # more of it would be worse still
+        best = evidence, warp, h
+    assert best is not None
+    return best[1], best[2]
+
+
+def _known_noise(variances: Tensor, noise: Noise) -> Tensor | None:
+    """An objective's `n` noise variances; None where they are to be learnt."""
+    if bool((variances == 0).all()) or (noise == "items" and bool(variances.isfinite().all())):
+        return variances.clamp(min=_EXACT)
+    return None
+
+
+def assembled(
+    X: Tensor, Y: Tensor, fitted: Sequence[Hyperparameters], *, matern: bool
+) -> SingleTaskGP:
+    """A botorch model with hyperparameters that are known; its noise is fixed at theirs."""
+    m, d = Y.shape[1], X.shape[1]
+    batch = torch.Size([m]) if m > 1 else torch.Size()
+    model = SingleTaskGP(
+        X,
+        Y,
+        train_Yvar=torch.stack([h.noise for h in fitted], dim=-1),  # n x m
+        covar_module=get_covar_module_with_dim_scaled_prior(
+            ard_num_dims=d, batch_shape=batch, use_rbf_kernel=not matern
+        ),
+        outcome_transform=None,
+    )
+    lengthscales = torch.stack([h.lengthscales for h in fitted]).view(*batch, 1, d)  # (m x) 1 x d
+    model.covar_module.lengthscale = lengthscales
+    means = torch.tensor([h.mean for h in fitted], dtype=torch.double)
+    model.mean_module.initialize(constant=means.view(batch) if m > 1 else means[0])
     return model.eval()

@@ -9,6 +9,7 @@ from botorch.acquisition.multi_objective.parego import qLogNParEGO
 
 from mergekit_mo.optimizers._acquisition import Effort, best_new, evaluate, make_acquisition
 from mergekit_mo.optimizers._surrogate import (
+    Learning,
     Surrogate,
     learn,
     private_randomness,
@@ -33,7 +34,7 @@ EFFORT = Effort(restarts=2, raw_samples=16, iterations=20)
 
 def learnt(goals: list[Goal], function: Function, n: int = 16) -> Surrogate | None:
     with planted(plain_space(2), goals, function, n) as archive, private_randomness(1):
-        return learn(archive.data(), archive.scales, 30)
+        return learn(archive.data(), archive.scales, Learning(30))
 
 
 def test_the_fused_kernel_is_never_compiled() -> None:
@@ -172,7 +173,7 @@ def test_choices_are_tried_that_no_gradient_leads_to() -> None:
         return [v + float(on) for v in ridge(2)(unit)]
 
     with planted(space, make_goals(2), function, 16) as archive, private_randomness(1):
-        surrogate = learn(archive.data(), archive.scales, 30)
+        surrogate = learn(archive.data(), archive.scales, Learning(30))
         assert surrogate is not None
         unit = best_new(make_acquisition(surrogate, [], 16, 1), space, set(), EFFORT)
     assert unit is not None

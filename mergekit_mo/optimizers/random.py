@@ -1,0 +1,58 @@
+"""Random: points drawn uniformly and independently, the plainest thing that a search must beat.
+
+Rule: each ask draws from its own seed; nothing but which points are taken is read of the archive.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.random import SeedSequence
+
+from mergekit_mo.archive import Archive
+from mergekit_mo.optimizers import Optimizer
+from mergekit_mo.space import Candidate, Space
+
+_MOST_DRAWS = 4096
+
+
+@dataclass(frozen=True)
+class Random(Optimizer):
+    """Draws candidates uniformly and independently, whatever the scores are."""
+
+    def ask(
+        self, space: Space, archive: Archive, count: int, seed: SeedSequence
+    ) -> list[Candidate]:
+        """See `Optimizer.ask`."""
+        return uniform(space, archive, count, seed)
+
+
+def uniform(
+    space: Space,
+    archive: Archive,
+    count: int,
+    seed: SeedSequence,
+    taken: Iterable[tuple[float, ...]] = (),
+) -> list[Candidate]:
+    """Uniform draws that no trial has yet.
+
+    Args:
+        space: where they come from.
+        archive: tells which points are taken.
+        count: how many are wanted.
+        seed: of this ask.
+        taken: points that are taken besides, by other candidates of this ask.
+    """
+    rng = np.random.default_rng(seed)
+    known = {t.unit for t in archive.trials}.union(taken)
+    found: list[Candidate] = []
+    for _ in range(_MOST_DRAWS):
+        if len(found) == count:
+            break
+        candidate = space.candidate(rng.random(space.dim).tolist(), "random")
+        if candidate.unit not in known:
+            known.add(candidate.unit)
+            found.append(candidate)
+    return found
