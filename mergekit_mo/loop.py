@@ -22,11 +22,13 @@ from mergekit_mo.events import Ended, Event, Finished, Opened, Started, Warned
 from mergekit_mo.executors import Executor
 from mergekit_mo.executors.inline import Inline
 from mergekit_mo.files import locked, put_in_place, write_file
+from mergekit_mo.gain import own_trial
 from mergekit_mo.machine import describe, versions
 from mergekit_mo.merging import as_it_is
 from mergekit_mo.objectives import Objective
 from mergekit_mo.preflight import Ready
 from mergekit_mo.problems import UserError
+from mergekit_mo.report import report_text
 from mergekit_mo.trial import Role, Split, Trial
 
 if TYPE_CHECKING:
@@ -61,6 +63,7 @@ def search(ready: Ready, out: Path, *, resume: bool = False) -> Generator[Event,
         finally:
             executor.close()
         export.write_outputs(archive, ready, out)
+        write_file(out / "report.html", report_text(archive, out))
         yield Ended(archive, out, archive.front())
 
 
@@ -103,6 +106,8 @@ def _facts(ready: Ready) -> dict[str, Any]:
         "recipe_name": ready.recipe.source.name,
         "search": ready.recipe.facts(),
         "measures": {name: _measure(o) for name, o in ready.objectives.items()},
+        "preference": ready.recipe.preference.facts() if ready.recipe.preference else None,
+        "auxiliary": [[g.name, g.maximize, g.threshold] for g in ready.auxiliary],
         "flags": _flags(ready),
         "device": ready.device,
         "threads": ready.threads,
@@ -189,7 +194,7 @@ def _candidates(
     yield from _run(archive, executor, [t for t in archive.candidates if t.status == "waiting"])
     while len(archive.candidates) < budget:
         ask = archive.asks
-        count = min(executor.slots, budget - len(archive.candidates))
+        count = min(max(executor.slots, ready.optimizer.batch), budget - len(archive.candidates))
         seed = SeedSequence((ready.recipe.seed, ask))
         found = ready.optimizer.ask(space, archive, count, seed)
         if not found:
@@ -238,11 +243,17 @@ def _holdout_complaint(archive: Archive, job: Job, outcome: Outcome) -> str:
 
 
 def _holdout(ready: Ready, archive: Archive, executor: Executor[Job, Outcome]) -> Iterator[Event]:
-    """Scores the references and the front, now that it stands, on the items held out."""
+    """Scores references, the recipe's own values and the front, which now stands, on the hold-out.
+
+    The recipe's own values are what a gain is measured from, on the front or not.
+    """
     if not any(asked.items["holdout"] for asked in ready.tasks):
         return
     done = [t for t in archive.references if t.status == "done"]
-    trials = [t for t in (*done, *archive.front()) if not t.holdout]
+    front, own = archive.front(), own_trial(archive)
+    if own is not None and own.status == "done" and own not in front:
+        done.append(own)
+    trials = [t for t in (*done, *front) if not t.holdout]
     yield from _run(archive, executor, trials, "holdout")
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 if TYPE_CHECKING:
+    from tests.browser import Browser
     from tests.toy import Toy
 
 Make = Callable[..., Path]
@@ -41,3 +42,11 @@ def toy(tmp_path_factory: pytest.TempPathFactory) -> Toy:
     from tests.toy import make_toy
 
     return make_toy(tmp_path_factory.mktemp("toy"))
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """A Chromium without a window; skips where there is none."""
+    from tests.browser import start
+
+    yield from start()

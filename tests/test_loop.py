@@ -139,7 +139,7 @@ def test_the_run_folder_says_what_was_searched_and_asked(
     left = {p.name for p in out.iterdir()}
     assert left == {
         ".lock", "archive.db", "front", "front.csv", "front.png", "items", "recipe.yaml",
-        "trials.csv",
+        "report.html", "trials.csv",
     }  # fmt: skip
 
 
