@@ -5,12 +5,15 @@ Rule: importing this file loads neither torch nor mergekit, so that `--help` ans
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import pkgutil
+from typing import Any
 
 import click
 
 from mergekit_mo import __version__, commands
+from mergekit_mo.commands._shared import ending, quoted
 from mergekit_mo.commands.search import command as search
 from mergekit_mo.problems import near
 
@@ -22,6 +25,7 @@ _ORDER = (
     "front",
     "pick",
     "merge",
+    "report",
     "card",
     "push",
     "convert",
@@ -47,14 +51,29 @@ class _Commands(click.Group):
         command: click.Command = module.command
         return command
 
+    def invoke(self, ctx: click.Context) -> Any:
+        """Runs a command; what goes wrong before it begins ends by the cause as well."""
+        with ending():
+            return super().invoke(ctx)
+
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Suggests the nearest command for one that there is not."""
+        """Suggests the command line that was meant where there is no such command."""
         if args and not args[0].startswith("-") and self.get_command(ctx, args[0]) is None:
-            hint = near(args[0], self.list_commands(ctx), what="commands")
-            raise click.UsageError(f"no command is called {args[0]!r}: {hint}", ctx)
+            word, names = args[0], self.list_commands(ctx)
+            hint = near(word, names, what="commands")
+            if meant := self._meant(word, names):
+                hint += f"\n  {quoted('mergekit-mo', *meant, *args[1:])}"
+            raise click.UsageError(f"no command is called {word!r}: {hint}", ctx)
         return super().resolve_command(ctx, args)
+
+    @staticmethod
+    def _meant(word: str, names: list[str]) -> list[str]:
+        """The words that should have stood for a command that there is not."""
+        if word.endswith((".yaml", ".yml")):
+            return ["search", word]
+        return difflib.get_close_matches(word, names, n=1, cutoff=0.6)
 
 
 @click.group(cls=_Commands)

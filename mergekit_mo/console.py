@@ -24,6 +24,7 @@ from rich.text import Text
 from mergekit_mo.archive import Archive
 from mergekit_mo.events import Ended, Event, Finished, Opened, Started, Warned
 from mergekit_mo.export import figure
+from mergekit_mo.gain import answer
 from mergekit_mo.paired import differs
 from mergekit_mo.scales import anchored_columns
 from mergekit_mo.trial import Trial
@@ -54,7 +55,9 @@ class JsonLines:
         elif isinstance(event, Warned):
             record |= {"message": event.message}
         else:
-            record |= {"out": str(event.out), "front": [asdict(t) for t in event.front]}
+            found = answer(event.archive)
+            record |= {"out": str(event.out), "answer": found.facts() if found else None}
+            record |= {"front": [asdict(t) for t in event.front]}
         print(json.dumps(record), flush=True)
 
 
@@ -158,13 +161,18 @@ def trial_table(archive: Archive, trials: list[Trial], *, holdout: bool = False)
 
 
 def show_end(event: Ended, out: Console) -> None:
-    """The front with its hold-out scores, what it is worth, and where it is."""
+    """What was gained, the front with its hold-out scores, what it is worth, and where it is."""
     archive, front = event.archive, list(event.front)
+    found = answer(archive)
+    if found is not None:
+        out.print(Text(found.line()), soft_wrap=True)
+        out.print()
     opened = any(t.holdout for t in front)
     out.print(trial_table(archive, front, holdout=opened), soft_wrap=True)
     out.print()
     for line in summary(archive, front):
         out.print(Text(line), soft_wrap=True)
+    out.print(Text(f"report: {event.out / 'report.html'}"), soft_wrap=True)
     out.print(Text(f"front: {event.out / 'front'}"), soft_wrap=True)
 
 

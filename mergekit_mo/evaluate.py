@@ -77,6 +77,9 @@ class Evaluator:
         scores = {name: o.score(subject) for name, o in self.objectives.items()}
         check_scores(scores)
         plain = {task: found.plain() for task, found in answers.items()}
+        for objective in self.objectives.values():
+            if own := objective.items(subject):
+                plain[getattr(objective, "task")]["values"] |= own  # noqa: B009
         return Outcome(scores, plain, merged.digest, None, time.perf_counter() - start)
 
 

@@ -12,6 +12,7 @@ import io
 import json
 import shlex
 from collections.abc import Iterable, Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,23 +22,26 @@ from mergekit_mo.archive import Archive
 from mergekit_mo.files import write_file
 from mergekit_mo.options import command_line
 from mergekit_mo.picture import draw_front
+from mergekit_mo.problems import path_text
 from mergekit_mo.trial import Measurement, Trial
 
 if TYPE_CHECKING:
     from mergekit_mo.harness import Asked
     from mergekit_mo.preflight import Ready
+    from mergekit_mo.space import Space
 
 
 class _Dumper(yaml.SafeDumper):
     """YAML as mergekit writes it: lists of numbers on one line."""
 
 
-def _numbers_in_flow(dumper: _Dumper, data: list[Any]) -> yaml.Node:
+def numbers_in_flow(dumper: yaml.SafeDumper, data: list[Any]) -> yaml.Node:
+    """A list as mergekit writes it: of numbers on one line, of anything else a line each."""
     flow = all(isinstance(entry, int | float) for entry in data)
     return dumper.represent_sequence("tag:yaml.org,2002:seq", data, flow_style=flow)
 
 
-_Dumper.add_representer(list, _numbers_in_flow)
+_Dumper.add_representer(list, numbers_in_flow)
 
 
 def config_text(config: Any) -> str:
@@ -46,7 +50,7 @@ def config_text(config: Any) -> str:
 
 
 def write_outputs(archive: Archive, ready: Ready, out: Path) -> None:
-    """Writes `front/`, `front.csv`, `trials.csv` and `front.png` into a run folder."""
+    """Writes `front/`, `front.csv`, `trials.csv`, `trials.jsonl` and `front.png` into a folder."""
     front = archive.front()
     folder = out / "front"
     names = {f"{trial.number:03d}.yaml" for trial in front}
@@ -58,6 +62,7 @@ def write_outputs(archive: Archive, ready: Ready, out: Path) -> None:
         write_file(path, front_text(archive, ready, trial, path))
     write_file(out / "front.csv", table_text(archive, front))
     write_file(out / "trials.csv", table_text(archive, archive.trials))
+    write_file(out / "trials.jsonl", lines_text(archive, ready.space))
     write_file(out / "front.png", draw_front(archive))
 
 
@@ -152,6 +157,33 @@ def figure(measurement: Measurement | None) -> str:
     large = abs(measurement.value) >= 1e4
     value = f"{measurement.value:.5g}" if large else f"{measurement.value:.4f}"
     return f"{value} ± {measurement.stderr:.4f}" if measurement.stderr else value
+
+
+def lines_text(archive: Archive, space: Space) -> str:
+    """Trials as JSON Lines, all that the archive knows of each but its answers.
+
+    `values` are by the hole's name, null for a reference; the hold-out is empty where it was not
+    opened; `on_front` is by search scores.
+    """
+    front = {trial.number for trial in archive.front()}
+    rows = []
+    for trial in archive.trials:
+        record = asdict(trial)
+        values = None
+        if trial.unit is not None and len(trial.unit) == space.dim:
+            values = dict(zip(_axis_names(space), space.values(trial.unit), strict=True))
+        record |= {"values": values, "on_front": trial.number in front}
+        rows.append(json.dumps(record, ensure_ascii=False))
+    return "".join(f"{row}\n" for row in rows)
+
+
+def _axis_names(space: Space) -> list[str]:
+    """The names of a space's axes; with the hole's place where two would be called alike."""
+    names = [axis.name for axis in space.axes]
+    return [
+        name if names.count(name) == 1 else f"{name} ({path_text(axis.place)})"
+        for name, axis in zip(names, space.axes, strict=True)
+    ]
 
 
 def table_text(archive: Archive, trials: Iterable[Trial]) -> str:

@@ -41,12 +41,14 @@ class Answers:
         responses: of each item, what its filtered responses were, by filter.
         values: of each `metric,filter`, one value an item, as the task's aggregation takes them.
         measured: of each `metric,filter`, the aggregate and its standard error.
+        texts: what it wrote to each item, before any filter; empty where it writes nothing.
     """
 
     ids: tuple[int, ...]
     responses: Mapping[str, list[Any]]
     values: Mapping[str, list[Any]]
     measured: Mapping[str, Measurement]
+    texts: Sequence[Sequence[str]] = ()
 
     def plain(self) -> dict[str, Any]:
         """As JSON, for the archive."""
@@ -289,7 +291,9 @@ def _collect(task: Task, ids: Sequence[int], instances: Sequence[Instance]) -> A
         key: measure(items, task.aggregation().get(key.rpartition(",")[0], mean))
         for key, items in values.items()
     }
-    return Answers(tuple(ids), responses, dict(values), measured)
+    written = instances[0].request_type == "generate_until"
+    texts = [[str(r.resps[0]) for r in by_item[item]] for item in order] if written else []
+    return Answers(tuple(ids), responses, dict(values), measured, texts)
 
 
 def measure(items: Sequence[Any], aggregate: Callable[[Sequence[Any]], float]) -> Measurement:

@@ -17,6 +17,8 @@ import yaml
 from lm_eval.api.task import Task
 from lm_eval.tasks import TaskManager
 
+from mergekit_mo.optional import missing
+
 _BENCHMARKS = (
     "agieval",
     "ai2_arc",
@@ -98,6 +100,7 @@ def load_task(path: Path) -> Task:
 
     Raises:
         TaskError: it is a group, or its documents cannot be had.
+        UserError: its code needs a package that is not installed.
     """
     _refuse_group(path)
     quiet = logging.getLogger("lm_eval")
@@ -106,6 +109,8 @@ def load_task(path: Path) -> Task:
     try:
         with contextlib.chdir(path.parent):
             loaded = TaskManager(include_defaults=False).load([str(path)])
+    except ModuleNotFoundError as error:
+        raise missing(error.name, f"the task {path.name}") from error
     except Exception as error:  # whatever a task's own code or data raise
         what = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
         hint = ""

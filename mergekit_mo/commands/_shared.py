@@ -6,10 +6,13 @@ read-only here.
 
 from __future__ import annotations
 
+import errno
 import json
 import shlex
 import sys
-from collections.abc import Callable
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec
@@ -26,6 +29,11 @@ P = ParamSpec("P")
 Wrap = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 ARCHIVE = "archive.db"
+_REFUSALS = frozenset(
+    {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ENOTDIR,
+     errno.EISDIR, errno.ENAMETOOLONG, errno.EMFILE}
+)  # fmt: skip
+"""What a disk says when it will not: nobody's mistake, and no crash."""
 
 RUN: Wrap = click.argument("run", type=click.Path(path_type=Path))
 """The argument `run`: the folder of a search."""
@@ -35,20 +43,72 @@ AS_JSON: Wrap = click.option("--json", "as_json", is_flag=True, help="Print JSON
 
 
 def reports_errors(command: Callable[P, None]) -> Callable[P, None]:
-    """Tells a `UserError` on standard error and leaves with its status; Ctrl-C leaves with 130."""
+    """Ends a command by the cause, as `ending` does."""
 
     @wraps(command)
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
-        try:
+        with ending():
             command(*args, **kwargs)
-        except UserError as error:
-            say(str(error))
-            sys.exit(error.status)
-        except KeyboardInterrupt:
-            say("stopped")
-            sys.exit(130)
 
     return run
+
+
+@contextmanager
+def ending(stopped: Callable[[], str] = lambda: "stopped") -> Iterator[None]:
+    """Tells on standard error what ends a command, and leaves with a status by the cause.
+
+    A `UserError` has its own (2 what was typed, 4 something missing, else 1), a disk that refuses
+    is 1, a package that is not there 4, Ctrl-C 130; anything else is a mistake of this program's,
+    which leaves a report and status 3.
+
+    Args:
+        stopped: what is said after Ctrl-C.
+    """
+    try:
+        yield
+    except UserError as error:
+        say(str(error))
+        sys.exit(error.status)
+    except KeyboardInterrupt:
+        say(stopped())
+        sys.exit(130)
+    except (click.ClickException, click.exceptions.Exit, click.Abort):
+        raise  # click's own ways to end
+    except Exception as error:
+        sys.exit(_unexpected(error))
+
+
+def _unexpected(error: Exception) -> int:
+    """Tells an error that nobody foresaw; gives the exit status."""
+    if isinstance(error, OSError) and error.errno in _REFUSALS:
+        where = f"{error.filename}: " if error.filename else ""
+        say(f"{where}{error.strerror}")
+        return 1
+    if isinstance(error, OSError) and error.errno == errno.EPIPE:
+        raise error  # whoever reads our output has gone; click ends quietly
+    if isinstance(error, ModuleNotFoundError) and not _ours(error.name):
+        from mergekit_mo.optional import missing
+
+        told = missing(error.name, "this command")
+        say(str(told))
+        return told.status
+    from mergekit_mo.crash import scrubbed, where_to_send, write_report
+
+    path = write_report(error, sys.argv)
+    what = scrubbed(f"{type(error).__name__}: {str(error).partition(chr(10))[0]}")
+    if path is None:
+        say(f"this is a mistake of mergekit-mo's ({what}), and no folder takes its report")
+        traceback.print_exception(error)
+    else:
+        say(
+            f"this is a mistake of mergekit-mo's ({what}); a report is in {path}: "
+            f"please look it over and send it to {where_to_send()}"
+        )
+    return 3
+
+
+def _ours(module: str | None) -> bool:
+    return (module or "").partition(".")[0] in ("", "mergekit_mo")
 
 
 def open_run(run: Path) -> Archive:

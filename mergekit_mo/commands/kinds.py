@@ -6,8 +6,8 @@ import click
 
 from mergekit_mo.commands._shared import AS_JSON, examples, reports_errors, tell, tell_json
 
-_SORTS = ("optimizers", "objectives", "methods")
-_ROLES = {"optimizers": "Optimizer", "objectives": "Objective"}
+_SORTS = ("optimizers", "objectives", "executors", "methods")
+_ROLES = {"optimizers": "Optimizer", "objectives": "Objective", "executors": "Executor"}
 
 
 @click.command(
@@ -22,9 +22,10 @@ _ROLES = {"optimizers": "Optimizer", "objectives": "Objective"}
 @AS_JSON
 @reports_errors
 def command(sorts: tuple[str, ...], as_json: bool) -> None:
-    """List the optimizers, objectives and merge methods that a recipe can name.
+    """List the optimizers, objectives and merge methods that a recipe can name, and executors.
 
-    Your own optimizers and objectives need no list: name them as package.module:Class.
+    Other installed packages' kinds are listed with the package. Your own class needs no list: name
+    it as package.module:Class.
     """
     found = {sort: _listed(sort) for sort in sorts or _SORTS}
     if as_json:

@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mergekit_mo.commands._flags import Grouped, merge_flags
-from mergekit_mo.commands._shared import examples
+from mergekit_mo.commands._shared import ending, examples
 from mergekit_mo.options import MergeFlags
-from mergekit_mo.problems import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -68,20 +67,12 @@ def command(
     in a `search:` block. The best trade-offs are written to the run folder as plain mergekit YAMLs.
     """
     folder = out or Path("runs") / recipe.stem
-    try:
-        with _stops() as stop:
-            _search(
-                recipe, folder, MergeFlags(**flags),
-                budget=budget, seed=seed, resume=resume, dry_run=dry_run, as_json=as_json,
-                quiet=quiet, test_sets=search_on_test_sets, stop=stop,
-            )  # fmt: skip
-    except UserError as error:
-        click.echo(str(error), err=True)
-        sys.exit(error.status)
-    except KeyboardInterrupt:
-        told = f"\nstopped; nothing finished is lost. Continue with:\n  {_again()}"
-        click.echo(told, err=True)
-        sys.exit(130)
+    with ending(_stopped), _stops() as stop:
+        _search(
+            recipe, folder, MergeFlags(**flags),
+            budget=budget, seed=seed, resume=resume, dry_run=dry_run, as_json=as_json,
+            quiet=quiet, test_sets=search_on_test_sets, stop=stop,
+        )  # fmt: skip
 
 
 def _search(
@@ -170,6 +161,10 @@ def _stops() -> Iterator[_Stop]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _stopped() -> str:
+    return f"\nstopped; nothing finished is lost. Continue with:\n  {_again()}"
 
 
 def _again() -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from mergekit_mo.configuration import Configuration
 from mergekit_mo.trial import Measurement
@@ -40,6 +40,9 @@ class Objective(ABC):
     An objective that needs a task's answers has a field or property `task`: a name or a file.
     """
 
+    generates: ClassVar[bool] = False
+    """Whether it needs a task to which models write their answers."""
+
     @property
     @abstractmethod
     def title(self) -> str:
@@ -57,6 +60,15 @@ class Objective(ABC):
         Raises:
             Exception: whatever keeps it from being scored; the trial then fails with it.
         """
+
+    def items(self, subject: Subject) -> Mapping[str, list[float]]:
+        """Values by item of which the score is the mean, by the name in its field `metric`.
+
+        They are kept with the task's answers, so that scores can be compared item by item; an
+        objective whose metric is the task's own has none to add.
+        """
+        del subject
+        return {}
 
     def bind(self, task: str, metrics: Mapping[str, bool]) -> Objective:
         """The same objective once its task is loaded.
