@@ -188,6 +188,8 @@ def _candidates(
 ) -> Iterator[Event]:
     """Runs what is waiting, then asks and runs, until the budget is spent."""
     space, budget = ready.space, ready.recipe.budget
+    if ready.optimizer.wants_differences and archive.fact("differences") is None:
+        archive.remember("differences", ready.differences())
     if not archive.candidates:
         starts = space.starts()[:budget]
         archive.propose("candidate", [(c, space.config(c.unit)) for c in starts])

@@ -13,6 +13,7 @@ import torch
 
 import mergekit_mo.objectives
 import mergekit_mo.optimizers
+from mergekit_mo.differences import differences
 from mergekit_mo.evaluate import Evaluator, goal_names
 from mergekit_mo.harness import Asked, Harness, prepare_task, task_metrics
 from mergekit_mo.kinds import make
@@ -70,6 +71,14 @@ class Ready:
             self.objectives,
             self.recipe.configuration.base,
         )
+
+    def differences(self) -> dict[str, dict[str, float]]:
+        """How far the sources lie from the base; nothing where there is no base."""
+        configuration = self.recipe.configuration
+        if configuration.base is None:
+            return {}
+        others = [source for source in configuration.sources if source != configuration.base]
+        return differences(configuration.base, others, merge_options(self.flags, self.device))
 
 
 def prepare(

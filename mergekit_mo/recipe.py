@@ -25,7 +25,7 @@ _SEARCH_KEYS = frozenset(
 )
 _COMMON = frozenset({"name", "threshold"})
 _OBJECTIVES = "objectives: [{task: my_task, metric: acc}, sparsity]"
-DEFAULT_OPTIMIZER = "qlognehvi"
+DEFAULT_OPTIMIZER = "mm-mo"
 DEFAULT_BUDGET = 30
 
 

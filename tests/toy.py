@@ -17,6 +17,7 @@ import yaml
 from mergekit_mo import loop, preflight
 from mergekit_mo.events import Event
 from mergekit_mo.objectives import Objective, Subject
+from mergekit_mo.optimizers.sobol import Sobol
 from mergekit_mo.options import MergeFlags
 from mergekit_mo.testing import untrained
 from mergekit_mo.trial import Measurement
@@ -190,3 +191,13 @@ class Fussy(Objective):
         if distance > self.most:
             raise ArithmeticError(f"{distance:.3f} is too far for me")
         return Measurement(1.0)
+
+
+@dataclass(frozen=True)
+class Threes(Sobol):
+    """Sobol points that belong together by threes."""
+
+    @property
+    def batch(self) -> int:
+        """Three at a time."""
+        return 3

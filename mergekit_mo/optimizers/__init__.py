@@ -51,6 +51,14 @@ class Optimizer(ABC):
         return ()
 
     @property
+    def wants_differences(self) -> bool:
+        """Whether the archive's fact `differences` steers it: how far sources lie from the base.
+
+        The L2 norms of the differences, by source and tensor name, taken once before the search.
+        """
+        return False
+
+    @property
     def batch(self) -> int:
         """How many candidates belong together: asks are for so many, or for all idle workers."""
         return 1

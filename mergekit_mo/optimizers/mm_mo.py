@@ -6,7 +6,7 @@ Rule: each part is a switch of its own, and what is on by default is what paid i
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
@@ -58,7 +58,9 @@ class MMMO(QLogNEHVI):
         scale: the weight of a difference of elites, F.
         crossover: the probability of a coordinate to come from an elite's mutant, CR.
         slot: one candidate in so many is a child.
-        warp: whether low scores may be compressed; only in `default`.
+        warp: whether low scores may be compressed; only in `default`, like the next.
+        relevance: whether holes over weights that the sources hardly changed are expected to matter
+            less.
     """
 
     variant: str = "default"
@@ -70,6 +72,7 @@ class MMMO(QLogNEHVI):
     crossover: float = 0.5
     slot: int = 4
     warp: bool = True
+    relevance: bool = False
 
     _origin: ClassVar[str] = "mm-mo"
 
@@ -88,6 +91,11 @@ class MMMO(QLogNEHVI):
     def auxiliary(self) -> tuple[str, ...]:
         """See `Optimizer.auxiliary`."""
         return ("sparsity",) if self._steered else ()
+
+    @property
+    def wants_differences(self) -> bool:
+        """See `Optimizer.wants_differences`."""
+        return self.relevance
 
     @property
     def batch(self) -> int:
@@ -152,9 +160,11 @@ class MMMO(QLogNEHVI):
 
     def _learning(self, space: Space, archive: Archive) -> Learning:
         """See `QLogNEHVI._learning`."""
-        from dataclasses import replace
+        from mergekit_mo.optimizers._relevance import stretches
 
-        return replace(super()._learning(space, archive), warp=self.warp)
+        norms = archive.fact("differences") if self.relevance else None
+        stretch = stretches(space, norms) if norms else ()
+        return replace(super()._learning(space, archive), warp=self.warp, stretch=stretch)
 
     def _best(self, acquisition: AcquisitionFunction, turn: Turn) -> Unit | None:
         """See `QLogNEHVI._best`."""
