@@ -6,6 +6,7 @@ at each ask.
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,10 +32,13 @@ class GPSampler(Optimizer):
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         known = {t.unit for t in archive.candidates}
         found: list[Candidate] = []
-        study = _study(space, archive, int(seed.generate_state(1)[0]))
-        for _ in range(count):
-            trial = study.ask({name: _unit_range() for name in _names(space)})
-            candidate = space.candidate([trial.params[name] for name in _names(space)], "optuna")
+        names = _names(space)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of settings that will change in a later optuna
+            study = _study(space, archive, int(seed.generate_state(1)[0]))
+            trials = [study.ask({name: _unit_range() for name in names}) for _ in range(count)]
+        for trial in trials:
+            candidate = space.candidate([trial.params[name] for name in names], "optuna")
             if candidate.unit not in known:
                 known.add(candidate.unit)
                 found.append(candidate)

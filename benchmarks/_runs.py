@@ -7,12 +7,13 @@ the run's seed. The hand-tuner's grid alone is walked from its first point, in i
 from __future__ import annotations
 
 import json
+import os
 import statistics
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import yaml
 from filelock import FileLock
@@ -137,6 +138,11 @@ def _design(problem: Problem, archive: Archive, seed: int) -> list[Candidate]:
     return [*problem.starts, *points]
 
 
+def _ends_line(file: BinaryIO) -> bool:
+    file.seek(-1, os.SEEK_END)
+    return file.read(1) == b"\n"
+
+
 def _short(number: float) -> float:
     return float(f"{number:.{_DIGITS}g}")
 
@@ -160,8 +166,10 @@ class Results:
         """Adds a run, which is on disk when this returns."""
         with self._lock:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            with self.path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(asdict(run), separators=(",", ":")) + "\n")
+            with self.path.open("ab+") as file:
+                torn = file.tell() > 0 and not _ends_line(file)
+                line = json.dumps(asdict(run), separators=(",", ":"))
+                file.write(f"{chr(10) if torn else ''}{line}\n".encode())
 
     def forget(self, keys: Iterable[tuple[str, str, int]]) -> int:
         """Takes runs out, because what made them has changed; returns how many there were."""
@@ -179,5 +187,8 @@ class Results:
         if not self.path.exists():
             return
         for line in self.path.read_text(encoding="utf-8").splitlines():
-            facts = json.loads(line)
+            try:
+                facts = json.loads(line)
+            except json.JSONDecodeError:  # a process was killed while it wrote this
+                continue
             yield Run(**{**facts, "trace": tuple(facts["trace"])})

@@ -48,8 +48,8 @@ class Passages:
                 # Padding stands behind the passages, where causal attention never looks from.
                 logits = model(given, use_cache=False).logits.float()  # b x t x v
                 losses = functional.cross_entropy(
-                    logits.transpose(1, 2), wanted, ignore_index=-100, reduction="none"
-                )  # b x t
+                    logits.flatten(0, 1), wanted.flatten(), ignore_index=-100, reduction="none"
+                ).view(wanted.shape)  # b x t
                 found.append(losses.double().sum(dim=1))
         nats = np.empty(self.count)
         nats[self._order] = torch.cat(found).numpy()

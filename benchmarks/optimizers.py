@@ -38,7 +38,6 @@ from benchmarks.families import FAMILIES, HELD_OUT, SPACES, TUNING  # noqa: E402
 
 DATA = ROOT / "benchmarks" / "data"
 RESULTS = DATA / "optimizers.jsonl"
-PICTURE = DATA / "optimizers.png"
 _LONG_SEED = 1000  # of no run that is compared
 LOCKS = ROOT / ".cache" / "benchmark"
 
@@ -140,8 +139,18 @@ def _claimed(key: tuple[str, str, int]) -> Iterator[bool]:
         yield False
 
 
-def report(runs: Sequence[Run], problems: Sequence[str], best: str, console: Console) -> None:
-    """Prints every table and the headline."""
+def report(
+    runs: Sequence[Run], problems: Sequence[str], best: str, console: Console, picture: Path
+) -> None:
+    """Prints every table and the headline, and draws the picture.
+
+    Args:
+        runs: finished ones.
+        problems: which of them count.
+        best: the optimizer that the headline is about.
+        console: where to print.
+        picture: the file to draw.
+    """
     every = _table.lines(
         [r for r in runs if r.problem in problems], lambda name, seed: problem(name).most(seed)
     )
@@ -161,7 +170,7 @@ def report(runs: Sequence[Run], problems: Sequence[str], best: str, console: Con
         console.print()
         console.print(_table.headline(every, real, best))
     if every:
-        _table.draw(every, PICTURE)
+        _table.draw(every, picture)
 
 
 def _parts(real: Sequence[str]) -> list[tuple[str, list[str]]]:
@@ -239,7 +248,8 @@ def _long(given: argparse.Namespace, problems: Sequence[str]) -> None:
 
 def _report(given: argparse.Namespace, problems: Sequence[str]) -> None:
     console = Console(width=None if sys.stdout.isatty() else 160)
-    report(Results(given.results).read(), problems, given.best, console)
+    runs, picture = Results(given.results).read(), given.results.with_suffix(".png")
+    report(runs, problems, given.best, console, picture)
 
 
 def _forget(given: argparse.Namespace, problems: Sequence[str]) -> None:
