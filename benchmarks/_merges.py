@@ -5,6 +5,7 @@ Rule: a memo holds answers to all items; a run's seed says which half of them th
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping
 from functools import cache
@@ -41,6 +42,7 @@ from benchmarks.families import (
     trained,
     weights_digest,
 )
+from mergekit_mo.files import write_file
 from mergekit_mo.pareto import hypervolume
 from mergekit_mo.scales import make_scales, reference_point
 from mergekit_mo.space import Candidate
@@ -49,6 +51,7 @@ from mergekit_mo.trial import Goal, Measurement, Trial
 
 BUDGET = 60
 SPARSITY = Goal("sparsity", False)
+_METRIC = "bits_per_byte,none"
 DATA = ROOT / "benchmarks" / "data"
 CACHE = ROOT / ".cache" / "merges"
 
@@ -88,6 +91,11 @@ class Merges(Problem):
             row = self._live.row(config)
             self.memo.put(key, row, self._live.about)
         return row
+
+    def facts(self) -> dict[str, Any]:
+        """What answers are measured by, and how far the sources lie from the base."""
+        measures = {goal.name: [goal.name, _METRIC] for goal in self.goals}
+        return {"measures": measures, "differences": norms(self.family)}
 
     def references(self, seed: int) -> list[Reference]:
         """Base and sources as they are."""
@@ -139,11 +147,15 @@ class Merges(Problem):
             return Scored({}, {}, "the merge could not be made or scored")
         exact = {SPARSITY.name: Measurement(distance_of(row), 0.0)}
         search, true = dict(exact), dict(exact)
+        answers = {}
         for index, goal in enumerate(self.goals):
             nats, sizes = self._part(row, index)
             for found, items in zip((search, true), split(len(sizes), seed, index), strict=True):
                 found[goal.name] = bits_per_byte(nats[items], sizes[items])
-        return Scored(search, true)
+            seen, _ = split(len(sizes), seed, index)
+            pairs = np.column_stack([-nats[seen], sizes[seen]]).tolist()
+            answers[goal.name] = {"values": {_METRIC: pairs}}
+        return Scored(search, true, answers=answers)
 
     def _part(self, row: Row, index: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """A goal's share of a row, in nats, and its items' bytes."""
@@ -173,6 +185,37 @@ def split(count: int, seed: int, goal: int) -> tuple[NDArray[np.intp], NDArray[n
     """The items of a goal that a run searches by, and those that it is judged by: half each."""
     order = np.random.default_rng(np.random.SeedSequence((seed, goal))).permutation(count)
     return np.sort(order[: count // 2]), np.sort(order[count // 2 :])
+
+
+@cache
+def norms(family: Family) -> dict[str, dict[str, float]]:
+    """How far a family's sources lie from its base, by source and tensor; taken once, and shipped.
+
+    They are there without the models, like the answers in the memos.
+    """
+    path = DATA / "differences.json"
+    known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    if family.name not in known:
+        known[family.name] = _measured_norms(family)
+        text = json.dumps(known, indent=1, sort_keys=True)
+        write_file(path, f"{text}\n")
+    found: dict[str, dict[str, float]] = known[family.name]
+    return found
+
+
+def _measured_norms(family: Family) -> dict[str, dict[str, float]]:
+    from mergekit_mo.differences import differences
+    from mergekit_mo.merging import merge_options
+    from mergekit_mo.options import MergeFlags
+
+    folder = trained(family, print)
+    names = {str(folder / model.partition("/")[2]): model for model in family.models}
+    base, *sources = names
+    found = differences(base, sources, merge_options(MergeFlags(), "cpu"))
+    return {
+        names[source]: {tensor: float(f"{norm:.4g}") for tensor, norm in own.items()}
+        for source, own in found.items()
+    }
 
 
 def bits_per_byte(nats: NDArray[np.float64], sizes: NDArray[np.float64]) -> Measurement:

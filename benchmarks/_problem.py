@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
@@ -27,11 +27,13 @@ class Scored:
         search: what optimizers see; empty where it failed.
         true: what is reported.
         error: what it died of.
+        answers: to the items that optimizers see, by task, as an archive keeps them.
     """
 
     search: Scores
     true: Scores
     error: str | None = None
+    answers: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,10 @@ class Problem(ABC):
     def most(self, seed: int) -> float:
         """The hypervolume that counts as all of it, on a run's anchored scales."""
 
+    def facts(self) -> dict[str, Any]:
+        """What else an archive of it remembers, for optimizers that ask."""
+        return {}
+
     def archive(self, seed: int, auxiliary: Sequence[str] = ()) -> Archive:
         """A new archive with the reference trials in it.
 
@@ -93,8 +99,8 @@ class Problem(ABC):
                 problem is left out.
         """
         known = [self.measured[kind] for kind in auxiliary if kind in self.measured]
-        facts = {"auxiliary": [[g.name, g.maximize, g.threshold] for g in known]}
-        archive = Archive.create(":memory:", self.goals, facts)
+        own = {"auxiliary": [[g.name, g.maximize, g.threshold] for g in known]}
+        archive = Archive.create(":memory:", self.goals, {**self.facts(), **own})
         for reference in self.references(seed):
             (trial,) = archive.propose("reference", [(reference.name, reference.config)])
             record(archive, trial.number, reference.scored)
@@ -105,7 +111,7 @@ def record(archive: Archive, number: int, scored: Scored) -> None:
     """Writes a trial's scores of both kinds."""
     wanted = {goal.name for goal in (*archive.goals, *archive.auxiliary)}
     search, true = ({k: s[k] for k in s if k in wanted} for s in (scored.search, scored.true))
-    archive.finish(number, Outcome(search, {}, None, scored.error, 0.0), 0.0)
+    archive.finish(number, Outcome(search, scored.answers, None, scored.error, 0.0), 0.0)
     if scored.error is None:
         archive.finish(number, Outcome(true, {}, None, None, 0.0), 0.0, "holdout")
 
