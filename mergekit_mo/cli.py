@@ -17,31 +17,38 @@ from mergekit_mo.commands._shared import ending, quoted
 from mergekit_mo.commands.search import command as search
 from mergekit_mo.problems import near
 
-# The order of work, from a mergekit file to a published model.
-_ORDER = (
-    "init",
-    "validate",
-    "search",
-    "front",
-    "pick",
-    "merge",
-    "report",
-    "card",
-    "push",
-    "convert",
-    "kinds",
-)
+# The order of work, from a mergekit file to a published model, with a line about each.
+_ORDER = {
+    "init": "make a recipe of a mergekit YAML, or of a model on the Hub",
+    "validate": "tell every problem of a recipe at once",
+    "search": "search a recipe: the best trade-offs become mergekit YAMLs",
+    "front": "show the best trade-offs of a run beside its parents",
+    "pick": "choose one trial of a run, and print its mergekit YAML",
+    "merge": "write a trial's model, bit for bit what was scored",
+    "report": "write a run as one page for a browser, or follow it live",
+    "card": "print the model card of a trial",
+    "push": "upload a trial's model and its card to the Hub",
+    "convert": "make a recipe of a mergekit-evolve genome",
+    "kinds": "list what a recipe can name",
+}
 
 
 class _Commands(click.Group):
     """The commands in the order of work; each file of `commands/` is imported when it is named."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """`_ORDER`, then any other, by name."""
+        """Those of `_ORDER`, then any other, by name."""
         del ctx
         found = [module.name for module in pkgutil.iter_modules(commands.__path__)]
         named = [name for name in found if not name.startswith("_")]
-        return sorted(named, key=lambda n: (_ORDER.index(n) if n in _ORDER else len(_ORDER), n))
+        order = list(_ORDER)
+        return sorted(named, key=lambda n: (order.index(n) if n in order else len(order), n))
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Lists the commands without importing them."""
+        rows = [(name, _ORDER.get(name, "")) for name in self.list_commands(ctx)]
+        with formatter.section("Commands, in the order of work"):
+            formatter.write_dl(rows)
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         """The command of a name; None where there is none."""

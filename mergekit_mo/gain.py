@@ -47,9 +47,9 @@ class Gain:
 
     def text(self) -> str:
         """For people: `gsm8k +0.031 [+0.007, +0.055]`."""
-        told = f"{self.goal.name} {_signed(self.gain)}"
         if self.gain == 0:
-            return f"{told} equal"
+            return f"{self.goal.name} equal"
+        told = f"{self.goal.name} {_signed(self.gain)}"
         if self.half:
             told += f" [{_signed(self.gain - self.half)}, {_signed(self.gain + self.half)}]"
         if self.half is None:
@@ -92,7 +92,9 @@ class Answer:
     def line(self) -> str:
         """For people, one line."""
         head = f"trial {self.trial.number}, {self.why}"
-        if self.own is None or self.own.status != "done":
+        if self.own is None:
+            return head
+        if self.own.status != "done":
             return f"{head}; the recipe's own values could not be scored"
         if self.own.number == self.trial.number:
             return f"{head}, is the recipe's own values: the search found nothing better there"

@@ -20,6 +20,7 @@ from click.testing import CliRunner, Result
 
 from mergekit_mo import cli
 from mergekit_mo.commands.search import _again
+from mergekit_mo.problems import UserError
 from tests.toy import Toy
 
 BIN = Path(sys.executable).parent
@@ -149,6 +150,7 @@ def test_a_search_prints_its_result_and_tells_how_it_goes(toy: Toy, tmp_path: Pa
     assert done.exit_code == 0, done.output
     assert done.stderr.startswith(f"{tmp_path}: the search starts, 2 merges in all\n")
     assert "hold-out of base:" in done.stderr
+    assert done.stdout.startswith("trial ")
     assert "of 2 merges on the front" in done.stdout
     assert done.stdout.endswith(f"front: {tmp_path}/front\n")
     again = call(*words)
@@ -267,3 +269,119 @@ def test_a_search_that_is_stopped_says_how_to_continue_and_does(toy: Toy, tmp_pa
     assert "runs/my search: the search resumes after" in done.stderr
     assert "of 20 merges on the front" in done.stdout
     assert list((folder / "runs" / "my search" / "front").iterdir())
+
+
+def main(*words: object) -> Result:
+    """A subcommand in this process."""
+    return CliRunner().invoke(cli.main, [str(word) for word in words])
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["serch", "a.yaml"], "did you mean 'search'?"),
+        (["serch", "a b.yaml"], "\n  mergekit-mo search 'a b.yaml'\n"),
+        (["a.yaml", "--budget", "3"], "\n  mergekit-mo search a.yaml --budget 3\n"),
+        (["xyzzy"], "commands: "),
+        (["front", "--jsn"], "--json"),
+        (["search", "a.yaml", "--budgt", "3"], "--budget"),
+        (["pick", "--preferr", "a=1"], "--prefer"),
+    ],
+)
+def test_a_word_that_is_not_there_gets_the_nearest_and_status_2(
+    words: list[str], told: str
+) -> None:
+    done = main(*words)
+    assert done.exit_code == 2
+    assert told in done.stderr
+    assert done.stdout == ""
+
+
+@pytest.mark.parametrize("name", cli.main.list_commands(click.Context(cli.main)))
+def test_every_command_has_help_with_examples(name: str) -> None:
+    done = main(name, "--help")
+    assert done.exit_code == 0
+    assert "Examples:\n    mergekit-mo" in done.stdout
+
+
+def raises(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
+    """Breaks what `kinds` and `search` do first."""
+
+    def broken(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr("mergekit_mo.commands.kinds._listed", broken)
+    monkeypatch.setattr("mergekit_mo.commands.search._search", broken)
+
+
+BOTH = pytest.mark.parametrize("how", [["kinds"], ["search", "a.yaml"]], ids=["kinds", "search"])
+
+
+@BOTH
+def test_a_mistake_of_ours_is_status_3_a_line_and_a_report(
+    how: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    raises(monkeypatch, ZeroDivisionError("of hf_abcdefghijklmnop"))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["mergekit-mo", *how])
+    done = main(*how)
+    assert done.exit_code == 3
+    (report,) = tmp_path.iterdir()
+    assert done.stderr == (
+        "this is a mistake of mergekit-mo's (ZeroDivisionError: of <hidden>); a report is in "
+        f"{report.name}: please look it over and send it to the issue tracker of mergekit-mo\n"
+    )
+    text = report.read_text(encoding="utf-8")
+    assert f"    mergekit-mo {' '.join(how)}\n" in text
+    assert "Traceback" in text
+    assert "hf_abcdefghijklmnop" not in text
+
+
+@BOTH
+@pytest.mark.parametrize(
+    ("error", "status", "told"),
+    [
+        (UserError("no"), 1, "no\n"),
+        (UserError("no", status=2), 2, "no\n"),
+        (ModuleNotFoundError("No module", name="selenium.x"), 4, "  pip install selenium\n"),
+        (PermissionError(13, "Permission denied", "/x"), 1, "/x: Permission denied\n"),
+        (OSError(28, "No space left on device"), 1, "No space left on device\n"),
+        (KeyboardInterrupt(), 130, "stopped"),
+    ],
+)
+def test_a_command_ends_by_the_cause(
+    how: list[str],
+    error: BaseException,
+    status: int,
+    told: str,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    raises(monkeypatch, error)
+    monkeypatch.chdir(tmp_path)
+    done = main(*how)
+    assert done.exit_code == status
+    assert told in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_command_that_cannot_even_be_loaded_ends_by_the_cause_too(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def broken(_: str) -> None:
+        raise ModuleNotFoundError("No module named 'rich'", name="rich")
+
+    monkeypatch.setattr(cli.importlib, "import_module", broken)
+    done = main("front", tmp_path)
+    assert done.exit_code == 4
+    assert "pip install rich" in done.stderr
+
+
+def test_an_optional_package_that_a_recipe_needs_is_status_4(
+    toy: Toy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mergekit_mo.optional.find_spec", lambda _: None)
+    done = call(toy.recipe("lacking", optimizer="nsga2"), "--dry-run")
+    assert done.exit_code == 4
+    assert "pip install 'mergekit-mo[baselines]'" in done.stderr

@@ -72,6 +72,7 @@ def test_json_lines_parse_and_tell_everything(
     assert records[3]["on_front"] is True
     assert records[4]["trial"]["error"].startswith("MergeError: ")
     assert records[-1]["front"][0]["holdout"][":smile:"]["value"] == 2.5
+    assert records[-1]["answer"]["trial"] in [t.number for t in archive.front()]
     assert [t["number"] for t in records[-1]["front"]] == [t.number for t in archive.front()]
     assert {"event": "warned", "message": "mind the [gap]"} in records
 
@@ -92,6 +93,7 @@ def test_data_goes_to_standard_output_and_narration_to_standard_error(tmp_path: 
     screen.show(events[-1])
     assert err.getvalue().splitlines() == told
     shown = out.getvalue()
+    assert shown.startswith("trial 2, the most even of all\n")
     assert f"front: {tmp_path}/front" in shown
     assert "2 of 4 merges on the front, 1 failed" in shown
     assert "hypervolume, search items: front" in shown

@@ -8,6 +8,7 @@ import os
 import shlex
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,9 @@ from mergekit_mo.archive import Archive
 from mergekit_mo.events import Ended
 from mergekit_mo.options import MergeFlags
 from mergekit_mo.preflight import Ready
+from mergekit_mo.recipe import load_recipe
 from mergekit_mo.resident import folder_digest
+from mergekit_mo.space import Space
 from mergekit_mo.trial import Goal, Measurement, Trial
 from tests.toy import FLAGS, Toy, make_toy, run
 
@@ -284,6 +287,40 @@ def test_the_tables_hold_every_figure_in_full(out: Path) -> None:
                 assert float(row[f"{goal}_stderr"]) == m.stderr
             for goal, m in trial.holdout.items():
                 assert float(row[f"holdout_{goal}"]) == m.value
+
+
+def test_the_lines_hold_every_trial_in_full(out: Path, ready: Ready) -> None:
+    lines = (out / "trials.jsonl").read_text(encoding="utf-8").splitlines()
+    records = [json.loads(line) for line in lines]
+    with Archive.open(out, read_only=True) as archive:
+        trials, front = archive.trials, archive.front()
+    assert [r["number"] for r in records] == [t.number for t in trials]
+    assert [r["number"] for r in records if r["on_front"]] == [t.number for t in front]
+    for record, trial in zip(records, trials, strict=True):
+        known = json.loads(json.dumps(asdict(trial)))
+        assert {key: record[key] for key in known} == known
+        assert record.keys() - known.keys() == {"values", "on_front"}
+        if trial.unit is None:
+            assert record["values"] is None
+        else:
+            names = [axis.name for axis in ready.space.axes]
+            assert record["values"] == dict(zip(names, ready.space.values(trial.unit), strict=True))
+
+
+def test_holes_of_one_name_are_told_apart_by_their_places(awkward: Toy) -> None:
+    hole = {"value": 0.5, "low": 0, "high": 1}
+    models = [
+        {"model": f"models/{name}", "parameters": {"weight": hole}} for name in ("one", "one")
+    ]
+    space = Space(load_recipe(awkward.recipe("alike", models=models)).configuration)
+    first = space.starts()[0]
+    with Archive.memory([Goal("a", True)]) as archive:
+        archive.propose("candidate", [(first, space.config(first.unit))])
+        (record,) = map(json.loads, export.lines_text(archive, space).splitlines())
+    assert record["values"] == {
+        "one weight (models[0].parameters.weight)": 0.5,
+        "one weight (models[1].parameters.weight)": 0.5,
+    }
 
 
 def test_what_is_not_known_is_an_empty_cell() -> None:

@@ -1,4 +1,5 @@
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -146,3 +147,97 @@ def test_a_class_that_cannot_be_loaded_is_a_problem(kind: str) -> None:
 def test_a_class_of_another_sort_is_a_problem() -> None:
     _, (problem,) = make("outsider_kinds:NoOptimizer")
     assert "is no Optimizer" in problem.what
+
+
+@pytest.mark.parametrize(
+    ("lines", "words"),
+    [
+        ("class Mine(Optimizer):\n    def ask(self, *_): return []", "is no dataclass"),
+        ("@dataclass(frozen=True)\nclass Mine(Optimizer): pass", "lacks what a search calls: ask"),
+        ("raise RuntimeError('not today')", "RuntimeError: not today"),
+        ("import no_such_package_of_mine", "No module named 'no_such_package_of_mine'"),
+        ("class Mine(Optimizer):\n  def", "SyntaxError"),
+        (
+            "@dataclass(frozen=True)\nclass Mine(Optimizer):\n    def ask(self, *_): return []\n"
+            "    def __post_init__(self): raise KeyError('x')",
+            "KeyError: 'x'",
+        ),
+    ],
+)
+def test_whatever_an_outsiders_module_does_is_a_problem(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lines: str, words: str
+) -> None:
+    head = "from dataclasses import dataclass\nfrom mergekit_mo.optimizers import Optimizer\n"
+    (tmp_path / "outsider_broken.py").write_text(head + lines)
+    monkeypatch.delitem(sys.modules, "outsider_broken", raising=False)
+    made, (problem,) = make("outsider_broken:Mine")
+    assert made is None
+    assert words in problem.what
+    assert problem.place == ("search",)
+    if "package" in words:
+        assert problem.hint == "if it is a package: pip install no_such_package_of_mine"
+
+
+Install = Callable[..., None]
+
+
+@pytest.fixture
+def install(tmp_path: Path) -> Install:
+    """Puts a package with entry points beside the module of this test."""
+
+    def put(name: str, **points: str) -> None:
+        folder = tmp_path / f"{name.replace('-', '_')}-1.0.dist-info"
+        folder.mkdir()
+        (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+        rows = [f"{kind} = {value}" for kind, value in points.items()]
+        text = "\n".join(["[mergekit_mo.optimizers]", *rows])
+        (folder / "entry_points.txt").write_text(text)
+
+    return put
+
+
+def test_an_entry_point_is_a_kind_by_its_name(install: Install) -> None:
+    install("outsider-kit", mine="outsider_kinds:Mine")
+    made, problems = make("mine", size=2)
+    assert problems == []
+    assert type(made).__name__ == "Mine"
+    assert "outsider_kinds" in sys.modules
+    listed = kinds.described(optimizers, Optimizer)  # type: ignore[type-abstract]
+    assert listed["mine"].endswith("[outsider-kit]")
+    _, (problem,) = make("mime")
+    assert "did you mean 'mine'?" in problem.hint
+
+
+def test_listing_the_outsiders_imports_none_of_them(install: Install) -> None:
+    install("outsider-kit", mine="outsider_kinds:Mine")
+    assert list(kinds.outside(optimizers)) == ["mine"]
+    assert "outsider_kinds" not in sys.modules
+
+
+def test_a_broken_entry_point_is_a_problem_of_the_recipe_and_a_line_in_the_list(
+    install: Install,
+) -> None:
+    install("outsider-kit", lost="outsider_gone:Mine", other="outsider_kinds:NoOptimizer")
+    made, (problem,) = make("lost")
+    assert made is None
+    assert problem.place == ("search",)
+    assert problem.what.startswith("cannot load 'lost of outsider-kit': ModuleNotFoundError")
+    assert "is no Optimizer" in make("other")[1][0].what
+    listed = kinds.described(optimizers, Optimizer)  # type: ignore[type-abstract]
+    assert listed["lost"].startswith("cannot load")
+    assert listed["sobol"]
+
+
+def test_a_name_that_two_things_have_belongs_to_neither(install: Install) -> None:
+    install("outsider-kit", sobol="outsider_kinds:Mine", twice="outsider_kinds:Mine")
+    install("other-kit", twice="outsider_kinds:NoOptimizer")
+    made, (problem,) = make("sobol")
+    assert made is None
+    assert problem.what == (
+        "several things are called 'sobol': this program's own, outsider_kinds:Mine of outsider-kit"
+    )
+    assert problem.hint == "say which: mergekit_mo.optimizers.sobol:Sobol or outsider_kinds:Mine"
+    assert make("mergekit_mo.optimizers.sobol:Sobol")[1] == []
+    _, (problem,) = make("twice")
+    assert "outsider-kit" in problem.what
+    assert "other-kit" in problem.what

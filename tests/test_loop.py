@@ -86,8 +86,8 @@ def test_a_budget_of_one_is_the_recipes_own_merge(toy: Toy, tmp_path: Path) -> N
 
 def test_the_events_come_in_order(events: list[Event], out: Path) -> None:
     kinds = [type(e) for e in events]
-    front = front_of(out)
-    assert kinds == [Started, *[Finished] * (3 + BUDGET), *[Opened] * (3 + len(front)), Ended]
+    front, opened = front_of(out), len(opened_of(out))
+    assert kinds == [Started, *[Finished] * (3 + BUDGET), *[Opened] * (3 + opened), Ended]
     finished = [e.trial.number for e in events if isinstance(e, Finished)]
     assert finished == list(range(3 + BUDGET))
     first, last = events[0], events[-1]
@@ -110,10 +110,15 @@ def test_the_first_candidate_joins_the_front(events: list[Event]) -> None:
     assert finished[0].on_front
 
 
-def test_the_hold_out_is_scored_once_for_references_and_front_and_recorded(
+def opened_of(out: Path) -> list[int]:
+    """The candidates that are scored on the hold-out: the recipe's own values, and the front."""
+    return sorted({3, *front_of(out)})
+
+
+def test_the_hold_out_is_scored_once_for_references_front_and_own_values_and_recorded(
     events: list[Event], out: Path, trials: tuple[Trial, ...]
 ) -> None:
-    expected = [0, 1, 2, *front_of(out)]
+    expected = [0, 1, 2, *opened_of(out)]
     assert [e.trial.number for e in events if isinstance(e, Opened)] == expected
     assert [t.number for t in trials if t.holdout] == expected
     with Archive.open(out / loop.ARCHIVE, read_only=True) as archive:
@@ -139,7 +144,7 @@ def test_the_run_folder_says_what_was_searched_and_asked(
     left = {p.name for p in out.iterdir()}
     assert left == {
         ".lock", "archive.db", "front", "front.csv", "front.png", "items", "recipe.yaml",
-        "report.html", "trials.csv",
+        "report.html", "trials.csv", "trials.jsonl",
     }  # fmt: skip
 
 
@@ -287,8 +292,8 @@ def test_a_front_member_whose_sources_have_changed_gets_a_warning_and_no_hold_ou
     events = run(recipe, out, resume=True)
     assert [e.trial.number for e in events if isinstance(e, Opened)] == [0, 1]
     warnings = [e.message for e in events if isinstance(e, Warned)]
-    assert len(warnings) == 1 + len(front_of(out))
-    for number, message in zip([2, *front_of(out)], warnings, strict=True):
+    assert len(warnings) == 1 + len(opened_of(out))
+    for number, message in zip([2, *opened_of(out)], warnings, strict=True):
         assert message.startswith(f"trial {number} merged to other weights")
     assert [t.number for t in trials_of(out) if t.holdout] == [0, 1]
     with Archive.open(out / loop.ARCHIVE, read_only=True) as archive:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from mergekit_mo.archive import Archive, Outcome
-from mergekit_mo.paired import difference_error, differs
+from mergekit_mo.paired import difference_error, differs, item_paired
 from mergekit_mo.trial import Goal, Measurement, Trial
 
 HARD = np.array([0.0, 0.2, 0.5, 0.9, 1.0, 0.3, 0.7, 0.1])
@@ -52,3 +52,17 @@ def test_scores_without_errors_are_taken_at_their_word() -> None:
     archive = archive_of([(0.4, None), (0.5, None)], [[], []])
     assert difference_error(archive, *pair(archive), "quiz") is None
     assert differs(archive, list(archive.references), "quiz")
+
+
+def test_the_hold_out_is_compared_on_its_own_items() -> None:
+    better = HARD + np.array([0.10, 0.11] * 4)
+    with archive_of([(0.4, 0.3), (0.5, 0.4)], [[], []]) as archive:
+        assert not item_paired(archive, *pair(archive), "quiz")
+        for number, values in enumerate((HARD, better)):
+            found = {"quiz": Measurement(float(values.mean()), 0.13, len(values))}
+            answers = {"quiz": {"values": {"acc,none": values.tolist()}}}
+            archive.finish(number, Outcome(found, answers, "d", None, 1.0), 0.0, "holdout")
+        assert item_paired(archive, *pair(archive), "quiz", "holdout")
+        error = difference_error(archive, *pair(archive), "quiz", "holdout")
+        assert error == pytest.approx((better - HARD).std(ddof=1) / math.sqrt(8))
+        assert difference_error(archive, *pair(archive), "quiz") == pytest.approx(0.5)

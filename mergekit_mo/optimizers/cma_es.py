@@ -77,7 +77,7 @@ class CMAES(Optimizer):
         Raises:
             ValueError: there are more or fewer weights than objectives.
         """
-        known = {t.unit for t in archive.trials}
+        known = {t.unit for t in (*archive.trials, *told(space, archive))}
         found: list[Candidate] = []
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # pycma warns of points that are not its own

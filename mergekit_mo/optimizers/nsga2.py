@@ -76,7 +76,7 @@ class NSGA2(Optimizer):
         found = spread(space, archive, first, seed, "sobol")
         if len(found) < count:
             full = generations(trials, self.population)
-            known = {t.unit for t in archive.trials}.union(c.unit for c in found)
+            known = {t.unit for t in (*archive.trials, *trials)}.union(c.unit for c in found)
             for unit in self._children(space, archive, full, run_seed(seed)):
                 if len(found) == count:
                     break

@@ -37,7 +37,7 @@ def _is_json(text: str) -> bool:
 
 
 def _words(text: str) -> int:
-    return len(re.findall(r"[^\W_]+(?:['’-][^\W_]+)*", text))
+    return len(re.findall(r"[^\W_]+(?:['\u2019-][^\W_]+)*", text))
 
 
 RULES: Mapping[str, tuple[str, Callable[[str], bool]]] = {

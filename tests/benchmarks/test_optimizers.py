@@ -86,6 +86,15 @@ def test_forgotten_runs_are_gone_and_no_others(tmp_path: Path) -> None:
     assert results.read() == [r for r in PLANTED if r.key != ("wren-global", "soup", 0)]
 
 
+def test_a_line_that_a_killed_process_left_torn_is_skipped(tmp_path: Path) -> None:
+    results = Results(tmp_path / "runs.jsonl")
+    results.append(PLANTED[0])
+    whole = results.path.read_bytes()
+    results.path.write_bytes(whole + whole[:20])
+    results.append(PLANTED[1])
+    assert results.read() == PLANTED[:2]
+
+
 @pytest.mark.parametrize(
     ("given", "wanted"),
     [
@@ -144,14 +153,14 @@ def test_tables_and_picture_come_from_result_lines_alone(
         references = score = None  # type: ignore[assignment]
 
     monkeypatch.setattr(optimizers, "problem", lambda _: Known())
-    monkeypatch.setattr(optimizers, "PICTURE", tmp_path / "picture.png")
     console = Console(width=160, record=True, file=open("/dev/null", "w"))  # noqa: SIM115, PTH123
-    optimizers.report(PLANTED, ["wren-global", "owl-global"], "mm-mo", console)
+    picture = tmp_path / "picture.png"
+    optimizers.report(PLANTED, ["wren-global", "owl-global"], "mm-mo", console, picture)
     text = console.export_text()
     assert "+0.025 (+0.000 to +0.050)" in text, "mm-mo minus qlognehvi on wren-global"
     assert "0.88 (0.75-1.00)" in text, "evaluations of mm-mo on wren-global"
     assert "On 2 independently trained families" in text
-    assert (tmp_path / "picture.png").read_bytes().startswith(b"\x89PNG")
+    assert picture.read_bytes().startswith(b"\x89PNG")
 
 
 @pytest.mark.parametrize(

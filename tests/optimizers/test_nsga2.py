@@ -143,7 +143,9 @@ def test_sources_that_the_space_expresses_are_among_the_first_parents() -> None:
             archive.finish(trial.number, scored(goals, values), 0.0)
         assert [t.unit for t in told(space, archive)] == [(1.0, 0.0), (0.0, 1.0)]
         origins = go_on(SMALL, space, archive, ridge(2), [1] * 6)
+        again = SMALL.ask(space, archive, 60, SeedSequence(0))
     assert origins == ["sobol"] * 4 + ["nsga2"] * 2
+    assert not {(1.0, 0.0), (0.0, 1.0)} & {c.unit for c in again}
 
 
 def test_choices_are_drawn_anew_now_and_then() -> None:
