@@ -11,12 +11,14 @@ import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from mergekit_mo import storage
+from mergekit_mo.layers import Layers
 from mergekit_mo.pareto import Matrix, hypervolume, nondominated
 from mergekit_mo.preference import Preference
 from mergekit_mo.problems import UserError
@@ -98,9 +100,11 @@ class Archive:
                 (state,) = db.execute("PRAGMA quick_check").fetchone()
                 if state != "ok":
                     raise UserError(f"{path}: the archive is damaged ({state})")
-                if version != storage.VERSION:
-                    what = f"an archive of version {version}, not {storage.VERSION}"
-                    raise UserError(f"{path}: {what}")
+                if version not in range(1, storage.VERSION + 1):
+                    what = f"an archive of version {version}; this program knows 1 to"
+                    raise UserError(f"{path}: {what} {storage.VERSION}")
+                if not read_only:
+                    storage.upgrade(db, version)
                 archive = cls(db, read_only=read_only)
                 undo.pop_all()
                 return archive
@@ -140,6 +144,12 @@ class Archive:
         """Something that the archive was told to remember; None where it was not."""
         text = storage.read_fact(self._db, name)
         return None if text is None else json.loads(text)
+
+    @cached_property
+    def layers(self) -> Layers | None:
+        """The paths over layers that are searched; None where they are not."""
+        facts = self.fact("layers")
+        return None if facts is None else Layers.read(facts)
 
     @property
     def trials(self) -> tuple[Trial, ...]:
@@ -266,13 +276,15 @@ class Archive:
             known = isinstance(candidate, Candidate)
             origin = candidate.origin if known else candidate  # type: ignore[union-attr]
             unit = candidate.unit if known else None  # type: ignore[union-attr]
-            trials.append(Trial(number, role, str(origin), "waiting", config, unit, ask))
+            path = candidate.path if known else None  # type: ignore[union-attr]
+            trial = Trial(number, role, str(origin), "waiting", config, unit, ask, path=path)
+            trials.append(trial)
         with storage.transaction(self._db):
             self._db.executemany(
-                "INSERT INTO trial (number, role, origin, ask, unit, config, status) "
-                "VALUES (?, ?, ?, ?, ?, ?, 'waiting')",
+                "INSERT INTO trial (number, role, origin, ask, unit, config, path, status) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?, 'waiting')",
                 [
-                    (t.number, role, t.origin, ask, json.dumps(t.unit), json.dumps(t.config))
+                    (t.number, role, t.origin, ask, *_texts(t), storage.path_text(t.path))
                     for t in trials
                 ],
             )
@@ -325,6 +337,10 @@ class Archive:
         """Writes a fact, in the place of an older one of that name."""
         with storage.transaction(self._db):
             storage.write_fact(self._db, name, value)
+
+
+def _texts(trial: Trial) -> tuple[str, str]:
+    return json.dumps(trial.unit), json.dumps(trial.config)
 
 
 def _scores(trial: Trial, split: Split) -> Mapping[str, Measurement]:

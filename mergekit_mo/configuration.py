@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from mergekit_mo.holes import Hole, number
+from mergekit_mo.layer_rules import LayerRules
 from mergekit_mo.methods import Method, methods, unknown_method
 from mergekit_mo.parameters import Block, Group, check_blocks, check_group
 from mergekit_mo.problems import Place, Problem, near, shown
@@ -44,6 +45,7 @@ class Configuration:
         sources: every model that is merged, the base first.
         base: the base model, if there is one.
         places: where each model is first named.
+        layers: what the search may do with the layers, if it says so.
     """
 
     tree: Mapping[str, Any]
@@ -52,6 +54,7 @@ class Configuration:
     sources: tuple[str, ...]
     base: str | None
     places: Mapping[str, Place] = field(default_factory=dict)
+    layers: LayerRules | None = None
 
     @property
     def is_random(self) -> bool:
@@ -60,14 +63,14 @@ class Configuration:
 
     @property
     def changes_depth(self) -> bool:
-        """Whether slices drop, repeat or move layers, so that a layer has no counterpart."""
+        """Whether layers are dropped, repeated or moved, so that a layer has no counterpart."""
         depth = 0
         for piece in self.tree.get("slices") or ():
             ranges = [source["layer_range"] for source in piece["sources"]]
             if any(first != depth for first, _ in ranges):
                 return True
             depth = ranges[0][1]
-        return False
+        return bool(self.layers and self.layers.moves)
 
 
 @dataclass

@@ -10,18 +10,20 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from mergekit_mo.configuration import Configuration, read_configuration
 from mergekit_mo.evaluation import Evaluation, read_evaluation
 from mergekit_mo.holes import number
+from mergekit_mo.layer_rules import read_rules
 from mergekit_mo.preference import Preference, read_preference
 from mergekit_mo.problems import Place, Problem, RecipeError, Source, near, read_source, shown
 
 _SEARCH_KEYS = frozenset(
     {"objectives", "evaluation", "optimizer", "budget", "seed", "merge_method", "preference"}
+    | {"layers"}
 )
 _COMMON = frozenset({"name", "threshold"})
 _OBJECTIVES = "objectives: [{task: my_task, metric: acc}, sparsity]"
@@ -78,8 +80,10 @@ class Recipe:
 
     def facts(self) -> dict[str, Any]:
         """Everything that changes results, as plain JSON; the budget does not."""
+        layers = self.configuration.layers
         return {
             "configuration": dict(self.configuration.tree),
+            "layers": layers.facts() if layers else None,
             "methods": [method.name for method in self.configuration.methods],
             "objectives": [
                 [o.kind, dict(o.settings), o.name, o.threshold] for o in self.objectives
@@ -142,7 +146,10 @@ def read_recipe(
     configuration, found = read_configuration(tree, folder, choices, at)
     problems += found
     fixed = configuration and not configuration.holes and len(configuration.methods) < 2
-    if fixed and not found:
+    if configuration and "layers" in block:
+        configuration, more = _with_layers(configuration, block["layers"], folder)
+        problems += more
+    elif fixed and not found:
         hint = "mark a number: weight: {value: 0.5, low: 0, high: 1}"
         problems.append(Problem((), "nothing to search: it has no hole", hint))
     objectives, found = _objectives(block)
@@ -178,6 +185,18 @@ def load_recipe(path: Path, **overrides: int | None) -> Recipe:
     if problems or recipe is None:
         raise RecipeError(source, problems)
     return recipe
+
+
+def _with_layers(
+    configuration: Configuration, node: Any, folder: Path
+) -> tuple[Configuration, list[Problem]]:
+    """The configuration with the rules of `search.layers`, and what is wrong with these."""
+    place: Place = ("search", "layers")
+    if configuration.tree.get("modules") is not None:
+        what = "layers can be searched of a merge by models: or slices:, not by modules:"
+        return configuration, [Problem(place, what, "take it out")]
+    rules, problems = read_rules(node, place, configuration.sources, folder)
+    return replace(configuration, layers=rules), problems
 
 
 def _whole(

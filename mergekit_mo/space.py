@@ -9,12 +9,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 from mergekit_mo.configuration import Configuration
 from mergekit_mo.holes import Hole, Scalar
+from mergekit_mo.layers import Layers, Path
 from mergekit_mo.methods import Method
 from mergekit_mo.problems import Place
 
@@ -32,10 +33,12 @@ class Candidate:
     Attributes:
         unit: `d` coordinates in [0, 1], as `Space.snap` leaves them.
         origin: who proposed it.
+        path: its layers; None where the space has none, or for the straight path.
     """
 
     unit: tuple[float, ...]
     origin: str
+    path: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -95,10 +98,16 @@ def round_value(value: float) -> float:
 
 
 class Space:
-    """A configuration's holes as axes of the unit cube."""
+    """A configuration's holes as axes of the unit cube, and the paths over its layers.
 
-    def __init__(self, configuration: Configuration) -> None:
+    Args:
+        configuration: with its holes.
+        layers: the paths, where they are searched.
+    """
+
+    def __init__(self, configuration: Configuration, layers: Layers | None = None) -> None:
         self.configuration = configuration
+        self.layers = layers
         self.axes: tuple[Axis, ...] = tuple(_axes(configuration))
 
     @property
@@ -138,12 +147,31 @@ class Space:
             for axis, u, on in zip(self.axes, held, active, strict=True)
         )
 
-    def candidate(self, unit: Sequence[float], origin: str) -> Candidate:
-        """A candidate at a point of the unit cube."""
-        return Candidate(self.snap(unit), origin)
+    def candidate(self, unit: Sequence[float], origin: str, path: Path | None = None) -> Candidate:
+        """A candidate at a point of the unit cube, on the straight path if no other is given."""
+        return self.settled(Candidate(self.snap(unit), origin, path))
+
+    def settled(self, candidate: Candidate) -> Candidate:
+        """A candidate with the one form of its path: all layers, also those of the straight one.
+
+        Raises:
+            ValueError: it has a path that the space does not allow.
+        """
+        if self.layers is None:
+            if candidate.path is not None:
+                raise ValueError("a path, where the layers are not searched")
+            return candidate
+        if candidate.path is None:
+            return replace(candidate, path=self.layers.straight)
+        if not self.layers.allowed(candidate.path):
+            raise ValueError(f"no such path: {self.layers.text(candidate.path)}")
+        return candidate
 
     def starts(self) -> tuple[Candidate, ...]:
-        """The user's own values, then the uniform mix where it is another point."""
+        """The user's own values, then the uniform mix where it is another point.
+
+        Both on the straight path.
+        """
         own = self.candidate([axis.encode(axis.start) for axis in self.axes], "recipe")
         mix = self.candidate([axis.encode(self._uniform(axis)) for axis in self.axes], "uniform")
         return (own,) if own.unit == mix.unit else (own, mix)

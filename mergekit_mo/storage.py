@@ -14,17 +14,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from mergekit_mo.layers import Path
 from mergekit_mo.problems import UserError
 from mergekit_mo.trial import Measurement, Split, Trial
 
-VERSION = 1
+VERSION = 2
+"""Of the tables below. Version 1 had no paths; its archives are read, and brought up on writing."""
 
 _SCHEMA = """
 CREATE TABLE fact (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE trial (
     number INTEGER PRIMARY KEY, role TEXT NOT NULL, origin TEXT NOT NULL, ask INTEGER,
     unit TEXT, config TEXT NOT NULL, status TEXT NOT NULL, digest TEXT, error TEXT,
-    seconds REAL, finished REAL
+    seconds REAL, finished REAL, path TEXT
 );
 CREATE TABLE score (
     trial INTEGER NOT NULL REFERENCES trial, split TEXT NOT NULL, goal TEXT NOT NULL,
@@ -88,6 +90,14 @@ def make_tables(db: sqlite3.Connection, facts: Mapping[str, Any]) -> None:
             write_fact(db, name, value)
 
 
+def upgrade(db: sqlite3.Connection, version: int) -> None:
+    """Brings an older archive to the present version."""
+    if version < VERSION:
+        with transaction(db):
+            db.execute("ALTER TABLE trial ADD COLUMN path TEXT")
+            write_fact(db, "schema", VERSION)
+
+
 def write_fact(db: sqlite3.Connection, name: str, value: Any) -> None:
     """Writes plain JSON under a name, in the place of what stood there."""
     db.execute("INSERT OR REPLACE INTO fact VALUES (?, ?)", (name, json.dumps(value)))
@@ -148,9 +158,11 @@ def read_trials(db: sqlite3.Connection, goals: Sequence[str]) -> Iterator[Trial]
         own = found.get((number, split), {})
         return {goal: own[goal] for goal in goals if goal in own}
 
-    columns = "number, role, origin, status, config, unit, ask, digest, error, seconds"
+    known = [row[1] for row in db.execute("PRAGMA table_info(trial)")]
+    columns = "number, role, origin, status, config, unit, ask, digest, error, seconds, "
+    columns += "path" if "path" in known else "NULL"  # version 1, opened for reading only
     for row in db.execute(f"SELECT {columns} FROM trial ORDER BY number"):
-        number, role, origin, status, config, unit, ask, digest, error, seconds = row
+        number, role, origin, status, config, unit, ask, digest, error, seconds, path = row
         point = json.loads(unit)
         yield Trial(
             number,
@@ -165,4 +177,15 @@ def read_trials(db: sqlite3.Connection, goals: Sequence[str]) -> Iterator[Trial]
             digest=digest,
             error=error,
             seconds=seconds,
+            path=None if path is None else read_path(path),
         )
+
+
+def path_text(path: Path | None) -> str | None:
+    """A path as the text that is stored."""
+    return None if path is None else json.dumps(path, separators=(",", ":"))
+
+
+def read_path(text: str) -> Path:
+    """A path as it was stored."""
+    return tuple((int(member), int(layer)) for member, layer in json.loads(text))

@@ -12,6 +12,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from mergekit_mo.layers import Path
 from mergekit_mo.pareto import Matrix
 
 Role = Literal["reference", "candidate"]
@@ -69,7 +70,7 @@ class Trial:
         role: `reference` for the base and the sources as they are, else `candidate`.
         origin: who proposed it; for a reference, the model.
         status: `waiting` until it is run.
-        config: the mergekit configuration.
+        config: the mergekit configuration of the merge.
         unit: its point of the space; None for a reference.
         ask: which ask proposed it; None for references and the first candidates.
         scores: measurements on the search items by goal.
@@ -77,6 +78,7 @@ class Trial:
         digest: of the merged weights.
         error: what it died of.
         seconds: what it took to merge and to score.
+        path: its layers, of the merge and of sources; None where the search leaves them alone.
     """
 
     number: int
@@ -91,6 +93,7 @@ class Trial:
     digest: str | None = None
     error: str | None = None
     seconds: float | None = None
+    path: Path | None = None
 
 
 @dataclass(frozen=True)

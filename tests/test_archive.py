@@ -8,6 +8,7 @@ import pytest
 
 from mergekit_mo import storage
 from mergekit_mo.archive import Archive, Outcome
+from mergekit_mo.layers import Layers
 from mergekit_mo.problems import UserError
 from mergekit_mo.space import Candidate
 from mergekit_mo.trial import Goal, Measurement, Trial
@@ -289,3 +290,45 @@ def test_closing_waits_for_readers_and_gives_up_without_loss(tmp_path: Path) -> 
         assert reader.fact("name") == 1
     archive.close()
     assert {p.name for p in tmp_path.iterdir()} == {"archive.db"}
+
+
+def test_a_trials_path_is_kept(path: Path) -> None:
+    layers = Layers(("merge", "a/one"), (2, 2), 1, 3, skip=1, merge_depth=2)
+    walked = Candidate((), "walker", ((0, 0), (1, 1)))
+    with Archive.create(path, GOALS, {"layers": layers.facts()}) as archive:
+        archive.propose("candidate", [(walked, {}), (Candidate((), "sobol"), {})], 0)
+        before = archive.trials
+    with Archive.open(path) as archive:
+        assert [t.path for t in archive.trials] == [((0, 0), (1, 1)), None]
+        assert archive.trials == before
+        assert archive.layers == layers
+        assert archive.data().X.shape == (0, 0)
+
+
+def make_old(path: Path) -> tuple[Trial, ...]:
+    """An archive as version 1 wrote it."""
+    trials = fill(path)
+    with sqlite3.connect(path) as db:
+        db.execute("ALTER TABLE trial DROP COLUMN path")
+        db.execute("UPDATE fact SET value='1' WHERE name='schema'")
+    return trials
+
+
+def test_an_archive_from_before_there_were_paths_is_read_as_it_is(path: Path) -> None:
+    trials = make_old(path)
+    content = path.read_bytes()
+    with Archive.open(path, read_only=True) as archive:
+        assert archive.trials == trials
+        assert archive.layers is None
+    assert path.read_bytes() == content
+
+
+def test_an_archive_from_before_there_were_paths_can_be_gone_on_with(path: Path) -> None:
+    trials = make_old(path)
+    with Archive.open(path) as archive:
+        assert archive.trials == trials
+        archive.propose("candidate", [(Candidate((0.1, 0.2), "sobol", ((0, 0),)), {})], 1)
+    with Archive.open(path) as archive:
+        assert archive.trials[:-1] == trials
+        assert archive.trials[-1].path == ((0, 0),)
+        assert archive.fact("schema") == 2

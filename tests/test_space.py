@@ -6,7 +6,8 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mergekit_mo.space import Axis, Space, round_value
+from mergekit_mo.layers import MERGE, Layers
+from mergekit_mo.space import Axis, Candidate, Space, round_value
 from mergekit_mo.testing.planted import MIXED, WHOLE, plain_space, small_space
 
 GRADIENT = """
@@ -216,3 +217,39 @@ def test_start_values_are_written_as_the_user_wrote_them() -> None:
     config = SPACES[GRADIENT].config(SPACES[GRADIENT].starts()[0].unit)
     weights = [{"filter": "self_attn", "value": 0.5}, {"value": [0.1, 0.2, 0.3]}]
     assert parameters(config, 0)["weight"] == weights
+
+
+def walked(text: str = MIXED) -> Space:
+    layers = Layers((MERGE, "a/one"), (2, 2), 2, 3, repeat=1)
+    return Space(SPACES[text].configuration, layers)
+
+
+STRAIGHT = ((0, 0), (0, 1))
+
+
+def test_a_candidate_without_a_path_is_on_the_straight_one() -> None:
+    space = walked()
+    assert {c.path for c in space.starts()} == {STRAIGHT}
+    assert space.candidate([0.5] * space.dim, "x").path == STRAIGHT
+    unit = space.starts()[0].unit
+    assert space.settled(Candidate(unit, "x")) == space.settled(Candidate(unit, "x", STRAIGHT))
+
+
+def test_a_path_is_kept_if_the_rules_allow_it() -> None:
+    space = walked()
+    swapped = ((1, 0), (0, 1), (0, 1))
+    assert space.candidate([0.5] * space.dim, "x", swapped).path == swapped
+    with pytest.raises(ValueError, match="no such path: merge 1, one 0"):
+        space.candidate([0.5] * space.dim, "x", ((0, 1), (1, 0)))
+
+
+def test_a_space_without_layers_has_no_paths() -> None:
+    space = SPACES[MIXED]
+    assert {c.path for c in space.starts()} == {None}
+    with pytest.raises(ValueError, match="the layers are not searched"):
+        space.candidate([0.5] * space.dim, "x", STRAIGHT)
+
+
+def test_the_configuration_is_that_of_the_merge_whatever_the_path() -> None:
+    unit = walked().starts()[0].unit
+    assert walked().config(unit) == SPACES[MIXED].config(unit)

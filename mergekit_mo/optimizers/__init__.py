@@ -19,10 +19,16 @@ class Optimizer(ABC):
     """Proposes candidates. A kind is a frozen dataclass whose fields are its settings.
 
     `__post_init__` raises `ValueError` for settings that make no sense.
+
+    Attributes:
+        searches_layers: whether it proposes paths; one that does not leaves them straight, and
+            needs holes.
     """
 
     heeds_preference: ClassVar[bool] = False
     """Whether `Archive.preference` steers it."""
+
+    searches_layers: ClassVar[bool] = False
 
     @abstractmethod
     def ask(
@@ -39,7 +45,7 @@ class Optimizer(ABC):
 
         Returns:
             `count` candidates, snapped by `space.candidate`; fewer only where the space has no
-            more points.
+            more points. One without a path has the straight one.
         """
 
     @property
