@@ -13,6 +13,7 @@ from typing import Any
 
 from mergekit_mo.archive import Outcome
 from mergekit_mo.harness import Harness
+from mergekit_mo.layers import Walk
 from mergekit_mo.merging import Merger
 from mergekit_mo.objectives import Objective, Subject
 from mergekit_mo.trial import Measurement, Split
@@ -26,11 +27,13 @@ class Job:
         number: of the trial.
         config: its mergekit configuration.
         split: which items to ask.
+        walk: the layers of its model; None for the merge as it is.
     """
 
     number: int
     config: Mapping[str, Any]
     split: Split = "search"
+    walk: Walk | None = None
 
 
 class Evaluator:
@@ -66,7 +69,7 @@ class Evaluator:
             return Outcome({}, {}, None, message, time.perf_counter() - start)
 
     def _evaluate(self, job: Job, start: float) -> Outcome:
-        merged = self.merger.merge(job.config)
+        merged = self.merger.merge(job.config, job.walk)
         answers = self.harness.ask(merged.model, merged.tokenizer, job.split)
         subject = Subject(
             merged.model,

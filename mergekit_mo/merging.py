@@ -9,6 +9,7 @@ execution, so nothing less gives the bits that `mergekit-yaml` will write.
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -37,6 +38,7 @@ from mergekit.plan import MergePlanner
 from mergekit.tokenizer import BuildTokenizer, TokenizerInfo
 from transformers import PretrainedConfig, PreTrainedModel
 
+from mergekit_mo.layers import Kinds, Walk
 from mergekit_mo.options import MergeFlags
 from mergekit_mo.resident import (
     Collected,
@@ -47,6 +49,8 @@ from mergekit_mo.resident import (
     Tensors,
     generation_config,
 )
+from mergekit_mo.slicing import adds_zero
+from mergekit_mo.stack import Kept, Stock, layer_kinds, stacked_config
 
 
 @dataclass(frozen=True)
@@ -74,6 +78,7 @@ class Plan:
         config: of the model to be.
         architecture: mergekit's description of it.
         merge: mergekit's own form of the configuration, untouched by the planner.
+        kinds: of the layers, as mergekit would write them, whether they are right or not.
     """
 
     saves: tuple[SaveTensor, ...]
@@ -81,6 +86,7 @@ class Plan:
     config: PretrainedConfig
     architecture: ModelArchitecture
     merge: MergeConfiguration
+    kinds: Kinds
 
 
 class _Writer(TensorWriterTask, arbitrary_types_allowed=True):  # type: ignore[misc,call-arg]
@@ -103,18 +109,26 @@ class Merger:
         self.options = merge_options(flags, device)
         self.resident = Resident(device)
         self._tokenizers: dict[str, Any] = {}
+        self._stock: Stock | None = None
         LoaderCache().loaders.clear()  # it outlives runs, and is keyed by the path alone
         LoaderCache().setup(self.options)
 
-    def merge(self, configuration: Mapping[str, Any]) -> Merged:
+    def merge(self, configuration: Mapping[str, Any], walk: Walk | None = None) -> Merged:
         """Merges a configuration into the resident model.
 
         The global random generators are seeded for the merge, and left as they were.
+
+        Args:
+            configuration: mergekit's.
+            walk: the layers that the model is made of, the merge's and sources' own; None for the
+                merge as it is. With it the merge is kept, and the next walk over it merges nothing.
 
         Raises:
             MergeError: the result is not finite or not whole.
             Exception: whatever mergekit raises for a merge that it cannot do.
         """
+        if walk is not None:
+            return self._stacked(configuration, walk)
         plan = plan_merge(configuration, self.options)
         tokenizer = self._tokenizer(plan)
         dtype = _model_dtype(plan)
@@ -127,6 +141,44 @@ class Merger:
             model = self.resident.replace(collected.build(plan.config, dtype))
         model.generation_config = generation_config(plan.config, self._companions(plan))
         return Merged(model, tokenizer, tensors.digest)
+
+    def _stacked(self, configuration: Mapping[str, Any], walk: Walk) -> Merged:
+        """Stacks layers of a merge and of its sources."""
+        stock = self._in_stock(configuration)
+        config = stacked_config(
+            stock.config, stock.architecture, walk, self.options.trust_remote_code
+        )
+        zero = adds_zero(configuration, walk)
+        model = self.resident.prepare(config, stock.dtype)
+        tensors = IntoModel(model)
+        stock.pour(walk, tensors, add_zero=zero)
+        if tensors.strange:
+            collected = Collected()
+            stock.pour(walk, collected, add_zero=zero)
+            model = self.resident.replace(collected.build(config, stock.dtype))
+        model.generation_config = generation_config(config, stock.companions)
+        return Merged(model, stock.tokenizer, tensors.digest)
+
+    def _in_stock(self, configuration: Mapping[str, Any]) -> Stock:
+        """The merge of a configuration, kept from last time or made anew."""
+        key = json.dumps(configuration, sort_keys=True)
+        if self._stock is None or self._stock.key != key:
+            self._stock = None  # frees its tensors before others take their place
+            plan = plan_merge(configuration, self.options)
+            tokenizer, kept = self._tokenizer(plan), Kept()
+            self._run(plan, kept)
+            self._stock = Stock(
+                key,
+                plan.merge,
+                plan.config,
+                plan.architecture,
+                kept.tensors,
+                _model_dtype(plan),
+                tokenizer,
+                self._companions(plan),
+                self.options.trust_remote_code,
+            )
+        return self._stock
 
     def distance(self, model: PreTrainedModel, reference: str) -> float:
         """The L1 distance of a model's parameters from those of a source.
@@ -219,11 +271,11 @@ def plan_merge(configuration: Mapping[str, Any], options: MergeOptions) -> Plan:
     merge = MergeConfiguration.model_validate(deepcopy(dict(configuration)))
     planned = merge.model_copy(deep=True)  # the planner rewrites what it is given
     architecture = get_architecture_info(planned, options)
-    config = _out_config(merge, architecture, options)
+    config, kinds = _out_config(merge, architecture, options)
     tasks = MergePlanner(planned, architecture, options, config).plan_to_disk("")
     saves = tuple(task for task in tasks if isinstance(task, SaveTensor))
     builds = [task for task in tasks if isinstance(task, BuildTokenizer)]
-    return Plan(saves, builds[0] if builds else None, config, architecture, merge)
+    return Plan(saves, builds[0] if builds else None, config, architecture, merge, kinds)
 
 
 def as_it_is(reference: str) -> dict[str, Any]:
@@ -237,13 +289,17 @@ def as_it_is(reference: str) -> dict[str, Any]:
 
 def _out_config(
     merge: MergeConfiguration, architecture: ModelArchitecture, options: MergeOptions
-) -> PretrainedConfig:
+) -> tuple[PretrainedConfig, Kinds]:
     """The result's configuration as mergekit makes it, but with `layer_types` following the layers.
 
     mergekit changes the number of layers and leaves `layer_types` as it was, which transformers
     refuses to save or build.
+
+    Returns:
+        The configuration, and `layer_types` as mergekit has it.
     """
     config = _model_out_config(merge, architecture, options.trust_remote_code)
+    before = layer_kinds(config)
     if merge.slices and getattr(config, "layer_types", None):
         kinds: list[str] = []
         for piece in merge.slices:
@@ -251,7 +307,7 @@ def _out_config(
             source = piece.sources[0].model.config(options.trust_remote_code)
             kinds += source.layer_types[first:end]
         set_config_value(config, "layer_types", kinds)
-    return config
+    return config, before
 
 
 def _model_dtype(plan: Plan) -> torch.dtype:

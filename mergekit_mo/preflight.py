@@ -22,6 +22,7 @@ from mergekit_mo.merging import Merger, merge_options
 from mergekit_mo.objectives import Objective
 from mergekit_mo.optimizers import Optimizer
 from mergekit_mo.options import MergeFlags
+from mergekit_mo.pool import bind_layers
 from mergekit_mo.problems import Problem, RecipeError
 from mergekit_mo.recipe import Choice, Recipe, read_recipe
 from mergekit_mo.sources import Size, check_sources, has_chat_template
@@ -38,7 +39,7 @@ class Ready:
 
     Attributes:
         recipe: what is searched.
-        space: its holes.
+        space: its holes and paths.
         optimizer: who proposes.
         objectives: by the name of their goal, in the recipe's order.
         goals: what the archive knows of them.
@@ -134,7 +135,11 @@ def prepare(
     ):
         flags = replace(flags, lora_merge_cache=str(lora_cache))
     size, found = check_sources(space, merge_options(flags, device), wrong)
+    if recipe.configuration.layers and not (wrong or found):
+        layers, found = bind_layers(space, merge_options(flags, device))
+        space = Space(recipe.configuration, layers)
     problems += [*found, *_random_on_many(recipe, flags), *_no_chat_template(recipe)]
+    problems += _no_hole(recipe, optimizer, space)
     names = goal_names([b.objective for b in bound], [b.choice.name for b in bound])
     problems += _preference(recipe, optimizer, names)
     if problems or optimizer is None:
@@ -155,6 +160,17 @@ def prepare(
         flags.num_threads or free_cores(),
         size,
     )
+
+
+def _no_hole(recipe: Recipe, optimizer: Optimizer | None, space: Space) -> list[Problem]:
+    """An optimizer of holes, where only layers are searched."""
+    layers = recipe.configuration.layers
+    if optimizer is None or layers is None or optimizer.searches_layers or space.dim:
+        return []
+    kind = recipe.optimizer.kind
+    what = f"{kind} needs holes: it leaves layers on the straight path, and here is nothing else"
+    hint = "name an optimizer that searches layers, or mark a number as a hole"
+    return [Problem(recipe.optimizer.place, what, hint)]
 
 
 def _unusable(device: str, flags: MergeFlags) -> Problem | None:

@@ -68,6 +68,7 @@ def check_sources(
     """
     configuration = space.configuration
     headers: dict[str, Header] = {}
+    kinds: dict[str, str] = {}
     problems: list[Problem] = []
     for source in configuration.sources:
         place = configuration.places[source]
@@ -88,11 +89,14 @@ def check_sources(
             continue
         if header:
             headers[source] = header
+        kinds[source] = architecture_of(config)
         problems += [] if wrong else _layers(configuration, source, config)
+    if configuration.layers and not wrong:
+        problems += _strangers(configuration, kinds)
     if problems or wrong:
         return None, problems
     problems += _tokenizers(configuration)
-    with _header_only(headers):
+    with header_only(headers):
         try:
             plan = plan_merge(space.config(space.starts()[0].unit), options)
         except Exception as error:
@@ -147,7 +151,7 @@ def _read_local_header(path: Path) -> dict[str, Any]:
     return tensors
 
 
-class _header_only:  # noqa: N801 (reads as a statement)
+class header_only:  # noqa: N801 (reads as a statement)
     """Lets mergekit see the tensors' names without opening, downloading or merging anything."""
 
     def __init__(self, headers: Mapping[str, Header]) -> None:
@@ -162,6 +166,21 @@ class _header_only:  # noqa: N801 (reads as a statement)
     def __exit__(self, *_: object) -> None:
         LoaderCache().loaders.clear()
         LoaderCache().loaders.update(self.before)
+
+
+def architecture_of(config: Any) -> str:
+    """The class of a model, as its configuration names it."""
+    return str((config.architectures or [config.model_type])[0])
+
+
+def _strangers(configuration: Configuration, kinds: Mapping[str, str]) -> Iterator[Problem]:
+    """Models of another architecture than the first, whose layers are to be exchanged."""
+    first = next(iter(kinds), "")
+    for source, kind in kinds.items():
+        if kind != kinds[first]:
+            what = f"{source} is a {kind}, {first} a {kinds[first]}"
+            hint = "layers can be exchanged between models of one architecture"
+            yield Problem(configuration.places[source], what, hint)
 
 
 def _layers(configuration: Configuration, source: str, config: Any) -> Iterator[Problem]:

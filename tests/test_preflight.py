@@ -38,6 +38,8 @@ def crowd(toy: Toy, tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copytree(models / "one", models / "foreign")
     swap_tokens(models / "foreign" / "tokenizer.json")
     untrained(models / "wide", layers=2, hidden=64, seed=3)
+    untrained(models / "deep", layers=3, hidden=32, seed=3)
+    untrained(models / "gpt", "gpt2", layers=2, hidden=32, seed=3)
     untrained(models / "vocal", layers=2, hidden=32, vocab=400, seed=3)
     write_tasks(tasks)
     return folder
