@@ -14,8 +14,10 @@ from typing import Any
 
 from mergekit_mo import __version__
 from mergekit_mo.archive import Archive
-from mergekit_mo.export import config_text, figure
+from mergekit_mo.export import documents_text, figure
+from mergekit_mo.layers import walk_text
 from mergekit_mo.licences import Licence
+from mergekit_mo.making import documents_of, maker_of, walk_of
 from mergekit_mo.markdown import code_block, escaped, hub_link, plain, table
 from mergekit_mo.options import command_line
 from mergekit_mo.provenance import Origin, Provenance
@@ -48,7 +50,8 @@ class Subject:
     @property
     def config(self) -> str:
         """The configuration as YAML, with local folders called by their names."""
-        return config_text(self.provenance.public(dict(self.trial.config)))
+        documents = documents_of(self.archive, self.trial)
+        return documents_text(self.provenance.public(document) for document in documents)
 
 
 def card_text(subject: Subject) -> str:
@@ -125,6 +128,9 @@ def _body(subject: Subject) -> Iterator[str]:
     yield "## Models merged"
     yield "\n".join(f"- {_origin(origin)}" for origin in subject.provenance.origins)
     yield "## Configuration"
+    if walk := walk_of(archive, trial):
+        path = walk_text(tuple((subject.provenance.name(name), layer) for name, layer in walk))
+        yield f"Layers: {escaped(path)}; embeddings, final norm and head are the merge's."
     if subject.provenance.names:
         yield "Local folders are called by the last part of their paths."
     yield code_block(subject.config, "yaml")
@@ -203,12 +209,21 @@ def _again(subject: Subject) -> Iterator[str]:
     words = command_line(recorded_flags(archive), device=device, threads=threads)
     if subject.provenance.adapters:
         words += " --lora-merge-cache lora"
-    yield f"With the configuration above as `{CONFIG_FILE}`:"
-    yield code_block(f"mergekit-yaml {CONFIG_FILE} model {words}", "sh")
-    if "slices" in config or "modules" in config:
+    maker = maker_of(archive, subject.trial)
+    own = f"mergekit-mo merge RUN {subject.trial.number} model"
+    if maker == "mergekit-mo merge":
+        yield "mergekit 0.1.5 cannot write the kinds of these layers; from the run itself:"
+        yield code_block(own, "sh")
+    else:
+        places = "model"
+        if maker == "mergekit-multi":
+            places = '--out-path model -I "$PWD/parts" --no-lazy'
+        yield f"With the configuration above as `{CONFIG_FILE}`:"
+        yield code_block(f"{maker} {CONFIG_FILE} {places} {words}", "sh")
+    if subject.trial.path is None and ("slices" in config or "modules" in config):
         yield (
             "Where that fails with a complaint about `layer_types`, which mergekit 0.1.5 cannot "
-            f"write for another depth: `mergekit-mo merge RUN {subject.trial.number} model`."
+            f"write for another depth: `{own}`."
         )
     kind, settings = (archive.fact("search") or {}).get("optimizer") or ["unknown", {}]
     seed = (archive.fact("search") or {}).get("seed")

@@ -20,6 +20,7 @@ import yaml
 
 from mergekit_mo.archive import Archive
 from mergekit_mo.files import write_file
+from mergekit_mo.making import documents_of, maker_of, path_text
 from mergekit_mo.options import command_line
 from mergekit_mo.picture import draw_front
 from mergekit_mo.problems import path_text
@@ -49,6 +50,11 @@ def config_text(config: Any) -> str:
     return yaml.dump(config, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
 
 
+def documents_text(documents: Iterable[Any]) -> str:
+    """Configurations as the documents of one YAML text."""
+    return "---\n".join(map(config_text, documents))
+
+
 def write_outputs(archive: Archive, ready: Ready, out: Path) -> None:
     """Writes `front/`, `front.csv`, `trials.csv`, `trials.jsonl` and `front.png` into a folder."""
     front = archive.front()
@@ -71,13 +77,15 @@ def front_text(archive: Archive, ready: Ready, trial: Trial, path: Path) -> str:
     lines = [f"# {line}".rstrip() for line in _header(archive, ready, trial, path)]
     # A strange name must not end its comment.
     header = "\n".join("".join(c if c.isprintable() else "?" for c in line) for line in lines)
-    return f"{header}\n{config_text(dict(trial.config))}"
+    return f"{header}\n{documents_text(documents_of(archive, trial))}"
 
 
 def _header(archive: Archive, ready: Ready, trial: Trial, path: Path) -> Iterator[str]:
     run = path.resolve().parent.parent
     model = run / "models" / f"{trial.number:03d}"
     yield f"Trial {trial.number} of {run.name}, proposed by {trial.origin}."
+    if trial.path is not None:
+        yield f"Layers: {path_text(archive, trial)}; all else is the merge's."
     yield ""
     width = max(len(goal.name) for goal in archive.goals)
     yield f"{'':{width}}  {'search':>20}  {'hold-out':>20}"
@@ -87,15 +95,27 @@ def _header(archive: Archive, ready: Ready, trial: Trial, path: Path) -> Iterato
         yield f"{goal.name:{width}}  {found[0]:>20}  {found[1]:>20}  better {arrow}"
     yield ""
     yield "Make the model that was scored, bit for bit (same device and number of threads):"
-    flags = command_line(ready.flags, device=ready.device, threads=archive.fact("threads"))
-    yield f"  mergekit-yaml {quoted(path.resolve())} {quoted(model)} {flags}"
-    if ready.recipe.configuration.changes_depth:
+    yield f"  {_command(archive, ready, trial, path.resolve(), model)}"
+    if trial.path is None and ready.recipe.configuration.changes_depth:
         yield "or, for an architecture whose configuration mergekit cannot write at another depth:"
         yield f"  mergekit-mo merge {quoted(run)} {trial.number} {quoted(model)}"
     yield f"  sha256 of its tensors: {trial.digest}"
     for asked in ready.tasks:
         yield ""
         yield from _score_command(ready, asked, model, run)
+
+
+def _command(archive: Archive, ready: Ready, trial: Trial, path: Path, model: Path) -> str:
+    """What makes the model; mergekit-multi keeps the named merge beside it."""
+    maker = maker_of(archive, trial)
+    flags = command_line(ready.flags, device=ready.device, threads=archive.fact("threads"))
+    if maker == "mergekit-yaml":
+        return f"mergekit-yaml {quoted(path)} {quoted(model)} {flags}"
+    if maker == "mergekit-multi":
+        parts = model.with_name(f"{model.name}.parts")
+        places = f"--out-path {quoted(model)} -I {quoted(parts)} --no-lazy"
+        return f"mergekit-multi {quoted(path)} {places} {flags}"
+    return f"mergekit-mo merge {quoted(path.parent.parent)} {trial.number} {quoted(model)}"
 
 
 def _score_command(ready: Ready, asked: Asked, model: Path, run: Path) -> Iterator[str]:
@@ -187,9 +207,13 @@ def _axis_names(space: Space) -> list[str]:
 
 
 def table_text(archive: Archive, trials: Iterable[Trial]) -> str:
-    """Trials as CSV: number, origin, status, each goal and its standard error, the hold-out."""
+    """Trials as CSV: number, origin, status, each goal and its standard error, the hold-out.
+
+    Where layers are searched, the path comes last.
+    """
     names = [goal.name for goal in archive.goals]
     columns = [column for name in names for column in (name, f"{name}_stderr")]
+    paths = ["path"] if archive.layers else []
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(
@@ -201,6 +225,7 @@ def table_text(archive: Archive, trials: Iterable[Trial]) -> str:
             *(f"holdout_{c}" for c in columns),
             "seconds",
             "error",
+            *paths,
         ]
     )
     for trial in trials:
@@ -211,5 +236,6 @@ def table_text(archive: Archive, trials: Iterable[Trial]) -> str:
                 cells += [None, None] if found is None else [found.value, found.stderr]
         writer.writerow(
             [trial.number, trial.origin, trial.status, *cells, trial.seconds, trial.error]
+            + [path_text(archive, trial) for _ in paths]
         )
     return file.getvalue()

@@ -24,6 +24,7 @@ from mergekit_mo.executors.inline import Inline
 from mergekit_mo.files import locked, put_in_place, write_file
 from mergekit_mo.gain import own_trial
 from mergekit_mo.machine import describe, versions
+from mergekit_mo.making import walk_of
 from mergekit_mo.merging import as_it_is
 from mergekit_mo.objectives import Objective
 from mergekit_mo.preflight import Ready
@@ -55,6 +56,7 @@ def search(ready: Ready, out: Path, *, resume: bool = False) -> Generator[Event,
         ready = replace(ready, threads=archive.fact("threads"))
         yield Started(archive, out, ready.recipe.budget, len(archive.trials))
         yield from _changed_versions(archive)
+        yield from _idle_layers(ready)
         executor: Executor[Job, Outcome] = Inline(ready.evaluator())
         try:
             yield from _references(ready, archive, executor)
@@ -115,6 +117,7 @@ def _facts(ready: Ready) -> dict[str, Any]:
         "machine": describe(),
         "items": {asked.name: asked.items for asked in ready.tasks},
         "tasks": {asked.name: _content(asked) for asked in ready.tasks},
+        "layers": ready.space.layers.facts() if ready.space.layers else None,
     }
 
 
@@ -142,7 +145,7 @@ def _flags(ready: Ready) -> dict[str, Any]:
 def _same_run(ready: Ready, archive: Archive, out: Path) -> None:
     """Refuses to continue a run as something that it is not, naming what differs."""
     now = json.loads(json.dumps(_facts(ready), default=str))
-    names = ["search", "flags", "device", "items"]
+    names = ["search", "flags", "device", "items", "layers"]
     if archive.fact("items") == now["items"]:  # else other documents are asked in any case
         names.append("tasks")
     differing = [
@@ -169,6 +172,12 @@ def _changed_versions(archive: Archive) -> Iterator[Event]:
     then, now = archive.fact("versions"), versions()
     for name in _differing(then, now):
         yield Warned(f"{name} was {then.get(name)} when this run began, and is {now.get(name)}")
+
+
+def _idle_layers(ready: Ready) -> Iterator[Event]:
+    if ready.space.layers and not ready.optimizer.searches_layers:
+        what = f"{ready.recipe.optimizer.kind} leaves layers alone"
+        yield Warned(f"{what}: every candidate keeps the straight path")
 
 
 def _references(
@@ -198,7 +207,7 @@ def _candidates(
         ask = archive.asks
         count = min(max(executor.slots, ready.optimizer.batch), budget - len(archive.candidates))
         seed = SeedSequence((ready.recipe.seed, ask))
-        found = ready.optimizer.ask(space, archive, count, seed)
+        found = [space.settled(c) for c in ready.optimizer.ask(space, archive, count, seed)]
         if not found:
             yield Warned("the space has no more candidates")
             break
@@ -218,7 +227,7 @@ def _run(
 ) -> Iterator[Event]:
     """Runs trials and records what comes out."""
     for trial in trials:
-        executor.submit(Job(trial.number, trial.config, split))
+        executor.submit(Job(trial.number, trial.config, split, walk_of(archive, trial)))
     for _ in trials:
         job, outcome = executor.wait()
         if split == "search":

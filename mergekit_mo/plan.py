@@ -9,7 +9,7 @@ from typing import Any
 
 from mergekit_mo.export import config_text
 from mergekit_mo.preflight import Ready
-from mergekit_mo.space import Axis
+from mergekit_mo.space import Axis, Space
 
 
 def plan_facts(ready: Ready) -> dict[str, Any]:
@@ -23,6 +23,7 @@ def plan_facts(ready: Ready) -> dict[str, Any]:
     return {
         "dimension": ready.space.dim,
         "axes": [_axis(axis) for axis in ready.space.axes],
+        "layers": _layers(ready.space),
         "goals": [[g.name, "maximize" if g.maximize else "minimize"] for g in ready.goals],
         "optimizer": ready.recipe.optimizer.kind,
         "budget": ready.recipe.budget,
@@ -44,6 +45,8 @@ def plan_text(ready: Ready) -> str:
     facts = plan_facts(ready)
     rows = [f"{facts['dimension']} dimensions:"]
     rows += [f"  {axis['name']}: {axis['range']}, from {axis['start']}" for axis in facts["axes"]]
+    if facts["layers"]:
+        rows.append(f"layers: {facts['layers']['text']}")
     rows += ["goals:"] + [f"  {name}: {direction}" for name, direction in facts["goals"]]
     rows.append("items:")
     for name, split in facts["items"].items():
@@ -64,6 +67,21 @@ def plan_text(ready: Ready) -> str:
     ):
         rows += [f"\n# {name}", config_text(config).rstrip()]
     return "\n".join(rows)
+
+
+def _layers(space: Space) -> dict[str, Any] | None:
+    layers = space.layers
+    if layers is None:
+        return None
+    span = f"{layers.low}" + (f" to {layers.high}" if layers.high > layers.low else "")
+    count = f"{layers.count:,}" if layers.count < 1e9 else f"about {layers.count:.1e}"
+    straight = layers.text(layers.straight)
+    facts = {key: getattr(layers, key) for key in ("low", "high", "skip", "repeat", "swap")}
+    return facts | {
+        "pool": dict(zip(layers.pool, layers.depths, strict=True)),
+        "paths": layers.count,
+        "text": f"{count} paths of {span} layers, from {straight}",
+    }
 
 
 def _axis(axis: Axis) -> dict[str, Any]:

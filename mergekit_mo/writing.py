@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, fields, replace
@@ -16,9 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from mergekit_mo.archive import Archive
-from mergekit_mo.export import config_text
+from mergekit_mo.export import documents_text
 from mergekit_mo.files import put_in_place
+from mergekit_mo.layers import Walk
 from mergekit_mo.machine import versions
+from mergekit_mo.making import documents_of, walk_of
 from mergekit_mo.options import MergeFlags
 from mergekit_mo.problems import UserError
 from mergekit_mo.trial import Trial
@@ -108,8 +110,9 @@ def write_model(
         shutil.rmtree(aside, ignore_errors=True)  # of a merge that was killed
         aside.mkdir()
         with _threads(int(archive.fact("threads") or 1), device):
-            _merge(trial, aside, flags, device)
-        (aside / CONFIG_FILE).write_text(config_text(dict(trial.config)), encoding="utf-8")
+            _merge(archive, trial, aside, flags, device)
+        text = documents_text(documents_of(archive, trial))
+        (aside / CONFIG_FILE).write_text(text, encoding="utf-8")
         check_digest(archive, trial, aside, "the merge gave")
         _sync(aside)
         put_in_place(aside, out)
@@ -171,31 +174,66 @@ def _flags(archive: Archive, trust_remote_code: bool, caches: Caches) -> MergeFl
     )
 
 
-def _merge(trial: Trial, out: Path, flags: MergeFlags, device: str) -> None:
-    """Runs mergekit's own writer."""
-    from mergekit.config import MergeConfiguration
+def _merge(archive: Archive, trial: Trial, out: Path, flags: MergeFlags, device: str) -> None:
+    """Runs mergekit's own writer, twice where a walk needs the merge on disk."""
     from mergekit.io.tasks import LoaderCache
-    from mergekit.merge import run_merge
 
-    from mergekit_mo.merging import merge_options, plan_merge, seeded
+    from mergekit_mo.merging import merge_options
 
     options = merge_options(flags, device)
+    named = out.with_name(f"{out.name}.merge")
+    documents = documents_of(archive, trial, name=str(named))
     try:
         LoaderCache().loaders.clear()  # it is keyed by the path alone, and folders change
         LoaderCache().setup(options)
-        merge = MergeConfiguration.model_validate(deepcopy(dict(trial.config)))
-        config = plan_merge(trial.config, options).config
-        with seeded(flags.random_seed), _writes_config(config):
-            run_merge(merge, str(out), options)
+        if len(documents) > 1:
+            shutil.rmtree(named, ignore_errors=True)  # of a merge that was killed
+            named.mkdir()
+            _run(trial.config, named, options)
+        walk = walk_of(archive, trial) if len(documents) == 1 else None
+        _run(documents[-1], out, options, trial.config, walk)
     except Exception as error:  # mergekit, transformers and the Hub client raise many kinds
         text = str(error).strip() or type(error).__name__
         what = f"trial {trial.number} could not be merged again: {type(error).__name__}: {text}"
         raise UserError(f"{what}\n  are all of its sources where they were?") from error
     finally:
         LoaderCache().loaders.clear()  # lets go of the sources' files
+        shutil.rmtree(named, ignore_errors=True)
     if not any((out / name).exists() for name in ("tokenizer_config.json", "tokenizer.json")):
         what = f"trial {trial.number}: mergekit wrote no tokenizer beside the weights"
         raise UserError(f"{what}; is the tokenizer of its base model still there?")
+
+
+def _run(
+    document: Mapping[str, Any],
+    out: Path,
+    options: Any,
+    merged: Mapping[str, Any] | None = None,
+    walk: Walk | None = None,
+) -> None:
+    """Merges one configuration into a folder.
+
+    Args:
+        document: the configuration.
+        out: the folder.
+        options: mergekit's.
+        merged: the configuration of the merge over whose layers the walk goes.
+        walk: the layers of the document's model, where they are to tell its configuration.
+    """
+    from mergekit.config import MergeConfiguration
+    from mergekit.merge import run_merge
+
+    from mergekit_mo.merging import plan_merge, seeded
+    from mergekit_mo.stack import stacked_config
+
+    merge = MergeConfiguration.model_validate(deepcopy(dict(document)))
+    if walk is None or merged is None:
+        config = plan_merge(document, options).config
+    else:
+        plan = plan_merge(merged, options)
+        config = stacked_config(plan.config, plan.architecture, walk, options.trust_remote_code)
+    with seeded(options.random_seed), _writes_config(config):
+        run_merge(merge, str(out), options)
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from markdown_it import MarkdownIt
 
 from mergekit_mo.archive import Archive
 from mergekit_mo.card import card_text
+from mergekit_mo.layers import Layers
 from mergekit_mo.licences import Licence, choose_licence, known_licences
 from mergekit_mo.markdown import code_block, escaped, hub_link, table
 from mergekit_mo.problems import UserError
@@ -282,3 +284,30 @@ def test_a_trial_without_held_out_scores_says_so() -> None:
     text = card_of(archive)
     assert "not scored on held-out items" in text
     assert len(front_matter(text)["model-index"][0]["results"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("method", "kinds", "command"),
+    [
+        ("ties", False, "mergekit-yaml mergekit_config.yml model --random-seed"),
+        ("dare_ties", False, "mergekit-multi mergekit_config.yml --out-path model -I"),
+        ("ties", True, "mergekit-mo merge RUN 3 model"),
+    ],
+)
+def test_a_walk_over_layers_is_told_with_the_command_that_makes_it(
+    method: str, kinds: bool, command: str
+) -> None:
+    full = ("full",)
+    layers = Layers(
+        ("merge", "/home/secret/work/two"), (3, 3), 2, 3, 1, 0, True, 3,
+        kinds=(full * 3, full * 3) if kinds else (),
+        merge_kinds=full * 3 if kinds else (),
+        written=full * 3 if kinds else (),
+    )  # fmt: skip
+    archive = archive_of(HUB_CONFIG | {"merge_method": method}, SOURCES, layers=layers.facts())
+    archive._trials[3] = replace(archive._trials[3], path=((0, 0), (1, 2)))
+    text = card_of(archive)
+    assert "Layers: merge 0, two 2; embeddings, final norm and head are the merge's." in text
+    assert command in text
+    assert "secret" not in text
+    assert ("name: merge" in text) == (method == "dare_ties")

@@ -10,15 +10,20 @@ from contextlib import closing
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import yaml
+from numpy.random import SeedSequence
 
 from mergekit_mo import loop, preflight
+from mergekit_mo.archive import Archive
 from mergekit_mo.events import Event
+from mergekit_mo.layers import Path as LayerPath
 from mergekit_mo.objectives import Objective, Subject
+from mergekit_mo.optimizers import Optimizer
 from mergekit_mo.optimizers.sobol import Sobol
 from mergekit_mo.options import MergeFlags
+from mergekit_mo.space import Candidate, Space
 from mergekit_mo.testing import untrained
 from mergekit_mo.trial import Measurement
 
@@ -96,10 +101,11 @@ class Toy:
         method: str = "ties",
         models: list[Any] | None = None,
         drop: tuple[str, ...] = (),
+        head: Mapping[str, Any] | None = None,
         **search: Any,
     ) -> Path:
         """Writes a recipe: the usual one, but for what is given here."""
-        tree = deepcopy(_RECIPE) | {"merge_method": method}
+        tree = deepcopy(_RECIPE) | {"merge_method": method} | dict(head or {})
         if models is not None:
             tree["models"] = models
         tree["search"] |= search
@@ -153,7 +159,7 @@ def dump(out: Path) -> Mapping[str, list[Any]]:
     """Every row of a run's archive, but for what the clock wrote and where the recipe lies."""
     columns = {
         "fact": "name, value",
-        "trial": "number, role, origin, ask, unit, config, status, digest, error",
+        "trial": "number, role, origin, ask, unit, path, config, status, digest, error",
         "score": "trial, split, goal, value, stderr, n",
         "answers": "trial, split, task, checksum, body",
         "opening": "number, trial",
@@ -163,6 +169,33 @@ def dump(out: Path) -> Mapping[str, list[Any]]:
             table: sorted(db.execute(f"SELECT {names} FROM {table}"), key=repr)
             for table, names in columns.items()
         }
+
+
+@dataclass(frozen=True)
+class Wander(Optimizer):
+    """Any paths that the rules allow, each at the start values of the holes."""
+
+    searches_layers: ClassVar[bool] = True
+
+    def ask(
+        self, space: Space, archive: Archive, count: int, seed: SeedSequence
+    ) -> list[Candidate]:
+        """Draws steps among the successors until paths that are new have come to their end."""
+        assert space.layers is not None
+        draw = random.Random(int(seed.generate_state(1)[0]))
+        known = {trial.path for trial in archive.candidates}
+        found: list[Candidate] = []
+        while len(found) < count:
+            path: LayerPath = ()
+            while not (space.layers.may_end(path) and draw.random() < 0.5):
+                steps = space.layers.successors(path)
+                if not steps:
+                    break
+                path = (*path, draw.choice(steps))
+            if path not in known:
+                known.add(path)
+                found.append(space.candidate(space.starts()[0].unit, "wander", path))
+        return found
 
 
 @dataclass(frozen=True)

@@ -69,23 +69,28 @@ def _ordered(archive: Archive) -> list[Trial]:
 def _rows(archive: Archive, trials: list[Trial]) -> list[str]:
     """A table in plain text, columns aligned."""
     from mergekit_mo.export import figure
+    from mergekit_mo.making import path_text
 
     opened = any(t.holdout for t in trials)
+    walked = archive.layers is not None
     head = ["trial"]
     for goal in archive.goals:
         head.append(f"{goal.name} {'↑' if goal.maximize else '↓'}")
         head += ["hold-out"] * opened
+    head += ["layers"] * walked
     table = [head]
     for trial in trials:
         cells = [PurePath(trial.origin).name if trial.role == "reference" else str(trial.number)]
         for goal in archive.goals:
             cells.append(figure(trial.scores.get(goal.name)))
             cells += [figure(trial.holdout.get(goal.name))] * opened
+        cells += [path_text(archive, trial)] * walked
         table.append(cells)
+    left = {0, len(head) - 1} if walked else {0}
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     return [
         "  ".join(
-            cell.ljust(width) if i == 0 else cell.rjust(width)
+            cell.ljust(width) if i in left else cell.rjust(width)
             for i, (cell, width) in enumerate(zip(row, widths, strict=True))
         ).rstrip()
         for row in table
@@ -96,16 +101,18 @@ def _facts(archive: Archive, parents: list[Trial], front: list[Trial]) -> dict[s
     done = [t for t in parents if t.status == "done"]
     return {
         "goals": [asdict(goal) for goal in archive.goals],
-        "parents": [_trial(t) for t in parents],
-        "front": [_trial(t) for t in front],
+        "parents": [_trial(archive, t) for t in parents],
+        "front": [_trial(archive, t) for t in front],
         "hypervolume": {"front": archive.hypervolume(front), "parents": archive.hypervolume(done)},
     }
 
 
-def _trial(trial: Trial) -> dict[str, Any]:
+def _trial(archive: Archive, trial: Trial) -> dict[str, Any]:
+    from mergekit_mo.making import path_text
+
     keys = ("number", "origin", "status", "scores", "holdout", "digest", "seconds")
     facts = asdict(trial)
-    return {key: facts[key] for key in keys}
+    return {key: facts[key] for key in keys} | {"path": path_text(archive, trial) or None}
 
 
 def _narration(archive: Archive, run: Path, front: list[Trial]) -> list[str]:

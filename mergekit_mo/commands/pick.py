@@ -70,13 +70,18 @@ def command(
         raise UserError(f"pick takes one of {_RULES}\n  {way}", status=2)
     with open_run(run) as archive:
         chosen = _choose(archive, run, prefer, at_least, trial)
-        text, source = _config_text(run, chosen.trial)
+        text, source = _config_text(archive, run, chosen.trial)
         number = chosen.trial.number
         following = quoted("mergekit-mo", "merge", run, number, run / "models" / f"{number:03d}")
         if as_json:
-            tell_json(_facts(chosen) | {"file": source, "next": following})
+            tell_json(_facts(archive, chosen) | {"file": source, "next": following})
             return
+        from mergekit_mo.making import path_text
+
+        path = path_text(archive, chosen.trial)
     say(f"trial {number}: {chosen.why}")
+    if path:
+        say(f"  layers: {path}")
     for line in (*chosen.traded(), *(f"note: {note}" for note in chosen.notes)):
         say(f"  {line}")
     tell(text.rstrip("\n"))
@@ -115,24 +120,29 @@ def _choose(
         raise UserError(f"{error}\n  {way}", status=error.status) from error
 
 
-def _config_text(run: Path, trial: Trial) -> tuple[str, str | None]:
+def _config_text(archive: Archive, run: Path, trial: Trial) -> tuple[str, str | None]:
     """The trial's file, header included, if it stands there as it was scored; else its YAML."""
     import yaml
 
-    from mergekit_mo.export import config_text
+    from mergekit_mo.export import documents_text
+    from mergekit_mo.making import documents_of
 
+    documents = documents_of(archive, trial)
     path = run / "front" / f"{trial.number:03d}.yaml"
     try:
         text = path.read_text(encoding="utf-8")
-        if yaml.safe_load(text) == dict(trial.config):
+        if list(yaml.safe_load_all(text)) == list(documents):
             return text, str(path)
     except (OSError, UnicodeDecodeError, yaml.YAMLError):
         pass
-    return config_text(dict(trial.config)), None
+    return documents_text(documents), None
 
 
-def _facts(chosen: Choice) -> dict[str, Any]:
+def _facts(archive: Archive, chosen: Choice) -> dict[str, Any]:
+    from mergekit_mo.making import documents_of, maker_of, path_text
+
     trial = chosen.trial
+    documents = documents_of(archive, trial)
     return {
         "trial": trial.number,
         "why": chosen.why,
@@ -140,5 +150,7 @@ def _facts(chosen: Choice) -> dict[str, Any]:
         "scores": {goal: asdict(score) for goal, score in trial.scores.items()},
         "holdout": {goal: asdict(score) for goal, score in trial.holdout.items()},
         "traded": [goal.facts() for goal in chosen.goals],
-        "config": dict(trial.config),
+        "config": documents[0] if len(documents) == 1 else list(documents),
+        "maker": maker_of(archive, trial),
+        "path": path_text(archive, trial) or None,
     }
