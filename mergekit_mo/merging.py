@@ -50,7 +50,7 @@ from mergekit_mo.resident import (
     generation_config,
 )
 from mergekit_mo.slicing import adds_zero
-from mergekit_mo.stack import Kept, Stock, layer_kinds, stacked_config
+from mergekit_mo.stack import Kept, Stock, layer_kinds
 
 
 @dataclass(frozen=True)
@@ -145,9 +145,7 @@ class Merger:
     def _stacked(self, configuration: Mapping[str, Any], walk: Walk) -> Merged:
         """Stacks layers of a merge and of its sources."""
         stock = self._in_stock(configuration)
-        config = stacked_config(
-            stock.config, stock.architecture, walk, self.options.trust_remote_code
-        )
+        config = stock.stacked(walk)
         zero = adds_zero(configuration, walk)
         model = self.resident.prepare(config, stock.dtype)
         tensors = IntoModel(model)

@@ -6,6 +6,7 @@ sources' layers are read as they are, in the number format of the merge.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -54,6 +55,8 @@ class Stock:
         tokenizer: of that model.
         companions: where mergekit would copy its companion files from.
         trust_remote_code: whether the sources' own code may run.
+        configs: of the sources, as far as they have been read.
+        weights: of models' layers, likewise.
     """
 
     key: str
@@ -65,6 +68,8 @@ class Stock:
     tokenizer: Any
     companions: Path | None
     trust_remote_code: bool
+    configs: dict[str, PretrainedConfig] = field(default_factory=dict, repr=False)
+    weights: dict[tuple[str, int], list[WeightInfo]] = field(default_factory=dict, repr=False)
 
     def pour(self, walk: Walk, into: Tensors, *, add_zero: bool) -> None:
         """Gives a receiver every tensor of the model that a walk describes.
@@ -77,16 +82,13 @@ class Stock:
         Raises:
             MergeError: two layers do not have the same tensors.
         """
-        inside = {w.name for i in range(self._depth) for w in self._weights(self.config, i)}
+        depth = depth_of(self.config, self.architecture)
+        inside = {weight.name for i in range(depth) for weight in self._weights(MERGE, i)}
         for name, tensor in self.tensors.items():
             if name not in inside:
                 into.save_tensor(name, tensor)
-        configs: dict[str, PretrainedConfig] = {}
         for place, (name, layer) in enumerate(walk):
-            if name != MERGE and name not in configs:
-                configs[name] = source_config(name, self.trust_remote_code)
-            config = configs.get(name, self.config)
-            weights, targets = self._weights(config, layer), self._weights(self.config, place)
+            weights, targets = self._weights(name, layer), self._weights(MERGE, place)
             if len(weights) != len(targets):
                 raise MergeError(f"layer {layer} of {name} has other tensors than layer {place}")
             for weight, target in zip(weights, targets, strict=True):
@@ -98,12 +100,24 @@ class Stock:
                 into.save_tensor(target.name, found)
         into.finalize()
 
-    @property
-    def _depth(self) -> int:
-        return depth_of(self.config, self.architecture)
+    def stacked(self, walk: Walk) -> PretrainedConfig:
+        """The configuration of the model that a walk describes."""
+        configs = {name: self._config(name) for name, _ in walk}
+        return stacked_config(self.config, self.architecture, walk, configs)
 
-    def _weights(self, config: PretrainedConfig, index: int) -> list[WeightInfo]:
-        return layer_weights(config, self.architecture, index)
+    def _config(self, name: str) -> PretrainedConfig:
+        if name == MERGE:
+            return self.config
+        if name not in self.configs:
+            self.configs[name] = source_config(name, self.trust_remote_code)
+        return self.configs[name]
+
+    def _weights(self, name: str, index: int) -> list[WeightInfo]:
+        """The tensors of a layer; of a layer beyond the merge's last, as they would be called."""
+        if (name, index) not in self.weights:
+            found = layer_weights(self._config(name), self.architecture, index)
+            self.weights[name, index] = found
+        return self.weights[name, index]
 
     def _tensor(self, name: str, weight: WeightInfo) -> torch.Tensor | None:
         """A layer's tensor of the merge, or of a source: as the merge's number formats leave it."""
@@ -125,7 +139,7 @@ def stacked_config(
     config: PretrainedConfig,
     architecture: ModelArchitecture,
     walk: Walk,
-    trust_remote_code: bool = False,
+    sources: Mapping[str, PretrainedConfig],
 ) -> PretrainedConfig:
     """The configuration of a model whose layers are those of a walk.
 
@@ -133,17 +147,15 @@ def stacked_config(
         config: of the merge.
         architecture: of the merge.
         walk: the layers from first to last.
-        trust_remote_code: whether the sources' own code may run.
+        sources: the configurations of the walk's sources.
     """
     stacked = deepcopy(config)
     (module,) = architecture.modules.values()
     set_config_value(stacked, module.architecture.num_layers_config_key(), len(walk))
-    if getattr(config, "layer_types", None):
-        kinds = {
-            name: config if name == MERGE else source_config(name, trust_remote_code)
-            for name, _ in walk
-        }
-        set_config_value(stacked, "layer_types", [kinds[n].layer_types[i] for n, i in walk])
+    if layer_kinds(config):
+        kinds = {name: layer_kinds(found) for name, found in sources.items()}
+        kinds[MERGE] = layer_kinds(config)
+        set_config_value(stacked, "layer_types", [kinds[name][layer] for name, layer in walk])
     return stacked
 
 

@@ -18,7 +18,7 @@ from typing import Any
 from mergekit_mo.archive import Archive
 from mergekit_mo.export import documents_text
 from mergekit_mo.files import put_in_place
-from mergekit_mo.layers import Walk
+from mergekit_mo.layers import MERGE, Walk
 from mergekit_mo.machine import versions
 from mergekit_mo.making import documents_of, walk_of
 from mergekit_mo.options import MergeFlags
@@ -224,14 +224,16 @@ def _run(
     from mergekit.merge import run_merge
 
     from mergekit_mo.merging import plan_merge, seeded
-    from mergekit_mo.stack import stacked_config
+    from mergekit_mo.stack import source_config, stacked_config
 
     merge = MergeConfiguration.model_validate(deepcopy(dict(document)))
     if walk is None or merged is None:
         config = plan_merge(document, options).config
     else:
         plan = plan_merge(merged, options)
-        config = stacked_config(plan.config, plan.architecture, walk, options.trust_remote_code)
+        trust = options.trust_remote_code
+        sources = {name: source_config(name, trust) for name, _ in walk if name != MERGE}
+        config = stacked_config(plan.config, plan.architecture, walk, sources)
     with seeded(options.random_seed), _writes_config(config):
         run_merge(merge, str(out), options)
 

@@ -18,13 +18,13 @@ from numpy.random import SeedSequence
 from mergekit_mo import loop, preflight
 from mergekit_mo.archive import Archive
 from mergekit_mo.events import Event
-from mergekit_mo.layers import Path as LayerPath
 from mergekit_mo.objectives import Objective, Subject
 from mergekit_mo.optimizers import Optimizer
 from mergekit_mo.optimizers.sobol import Sobol
 from mergekit_mo.options import MergeFlags
 from mergekit_mo.space import Candidate, Space
 from mergekit_mo.testing import untrained
+from mergekit_mo.testing.planted import random_path
 from mergekit_mo.trial import Measurement
 
 FLAGS = MergeFlags(device="cpu", num_threads=1)
@@ -186,12 +186,7 @@ class Wander(Optimizer):
         known = {trial.path for trial in archive.candidates}
         found: list[Candidate] = []
         while len(found) < count:
-            path: LayerPath = ()
-            while not (space.layers.may_end(path) and draw.random() < 0.5):
-                steps = space.layers.successors(path)
-                if not steps:
-                    break
-                path = (*path, draw.choice(steps))
+            path = random_path(space.layers, draw)
             if path not in known:
                 known.add(path)
                 found.append(space.candidate(space.starts()[0].unit, "wander", path))

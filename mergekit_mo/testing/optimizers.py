@@ -19,6 +19,7 @@ import pytest
 from numpy.random import SeedSequence
 
 from mergekit_mo.archive import Archive
+from mergekit_mo.layers import MERGE, Layers
 from mergekit_mo.optimizers import Optimizer
 from mergekit_mo.space import Candidate, Space
 from mergekit_mo.testing.planted import (
@@ -58,7 +59,10 @@ def ask_fresh(optimizer: Optimizer, space: Space, seed: int, hash_seed: int) -> 
     )
     assert done.returncode == 0, done.stderr.decode()
     lines = done.stdout.decode().splitlines()
-    return [Candidate(tuple(unit), origin) for unit, origin in json.loads(lines[-1])]
+    return [
+        Candidate(tuple(unit), origin, path and tuple(map(tuple, path)))
+        for unit, origin, path in json.loads(lines[-1])
+    ]
 
 
 def answer() -> None:
@@ -69,7 +73,7 @@ def answer() -> None:
 
         torch.set_num_threads(threads)
     found = _ask_planted(optimizer, space, seed)
-    print(json.dumps([[c.unit, c.origin] for c in found]))
+    print(json.dumps([[c.unit, c.origin, c.path] for c in found]))
 
 
 def _threads() -> int:
@@ -127,13 +131,14 @@ class OptimizerSuite:
         self, optimizer: Optimizer, space: Space, archive: Archive, count: int = 2
     ) -> list[Candidate]:
         """Asks, and checks what holds of every answer."""
-        known = {t.unit for t in archive.candidates}
+        known = {(t.unit, t.path) for t in archive.candidates}
         before = archive.trials
         found = optimizer.ask(space, archive, count, SeedSequence((0, 7)))
         units = [candidate.unit for candidate in found]
+        points = {(c.unit, c.path) for c in map(space.settled, found)}
         assert len(found) == count
-        assert len(set(units)) == count, "a point is proposed twice"
-        assert not known.intersection(units), "a point is proposed that has been tried"
+        assert len(points) == count, "a point is proposed twice"
+        assert not known.intersection(points), "a point is proposed that has been tried"
         assert all(space.snap(unit) == unit for unit in units), "a point is not snapped"
         assert all(0 <= u <= 1 and type(u) is float for unit in units for u in unit)
         assert all(candidate.origin for candidate in found)
@@ -149,6 +154,15 @@ class OptimizerSuite:
         """The number, the bounds, and nothing tried, pending or twice."""
         with planted(space, make_goals(2), ridge(2), 10, waiting=2) as archive:
             self.check(optimizer, space, archive, count)
+
+    def test_paths_over_layers_are_allowed_and_new(self, optimizer: Optimizer) -> None:
+        """Straight ones, if the optimizer does not search layers."""
+        layers = Layers((MERGE, "a/m0", "a/m1"), (3, 3, 3), 2, 4, skip=1, repeat=1)
+        space = Space(plain_space(3).configuration, layers)
+        with planted(space, make_goals(2), ridge(2), 10, failed=[4], waiting=1) as archive:
+            found = self.check(optimizer, space, archive)
+        if not optimizer.searches_layers:
+            assert {space.settled(c).path for c in found} == {layers.straight}
 
     def test_same_arguments_give_the_same_candidates(
         self, optimizer: Optimizer, space: Space

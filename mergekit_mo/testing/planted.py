@@ -5,15 +5,17 @@ Rule: nothing here needs a model or a task; scores come from functions of a poin
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache
-from pathlib import Path
+from pathlib import Path as Folder
 
 import numpy as np
 from scipy.stats import qmc
 
 from mergekit_mo.archive import Archive, Outcome
 from mergekit_mo.configuration import read_configuration
+from mergekit_mo.layers import Layers, Path
 from mergekit_mo.problems import RecipeError, parse_source
 from mergekit_mo.space import Candidate, Space
 from mergekit_mo.trial import Goal, Measurement
@@ -58,7 +60,7 @@ def small_space(text: str) -> Space:
     source = parse_source(text, "recipe")
     choices = (source.tree.get("search") or {}).get("merge_method")
     at = ("search", "merge_method")
-    configuration, problems = read_configuration(source.tree, Path("/nowhere"), choices, at)
+    configuration, problems = read_configuration(source.tree, Folder("/nowhere"), choices, at)
     if configuration is None or problems:
         raise RecipeError(source, problems)
     return Space(configuration)
@@ -129,6 +131,23 @@ def _points(space: Space, count: int, seed: int) -> list[Candidate]:
     rng = np.random.default_rng(seed)
     draws = qmc.Sobol(space.dim, rng=rng).random(1 << max(count - 1, 0).bit_length())
     return [*space.starts(), *(space.candidate(u, "sobol") for u in draws)][:count]
+
+
+def random_path(layers: Layers, draw: random.Random) -> Path:
+    """Steps drawn among the successors, until the path ends.
+
+    Raises:
+        ValueError: there is no path.
+    """
+    path: Path = ()
+    while not (layers.may_end(path) and draw.random() < 0.5):
+        steps = layers.successors(path)
+        if not steps:
+            break
+        path = (*path, draw.choice(steps))
+    if not layers.may_end(path):
+        raise ValueError("the rules allow no path")
+    return path
 
 
 def ridge(count: int) -> Function:
