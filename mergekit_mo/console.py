@@ -25,6 +25,7 @@ from mergekit_mo.archive import Archive
 from mergekit_mo.events import Ended, Event, Finished, Opened, Started, Warned
 from mergekit_mo.export import figure
 from mergekit_mo.gain import answer
+from mergekit_mo.making import layers_text
 from mergekit_mo.paired import differs
 from mergekit_mo.scales import anchored_columns
 from mergekit_mo.trial import Trial
@@ -142,20 +143,32 @@ def _best(archive: Archive) -> list[Trial]:
     return [front[i] for i in order][:_MOST_ROWS]
 
 
-def trial_table(archive: Archive, trials: list[Trial], *, holdout: bool = False) -> Table:
-    """The parents on top, then the trials, one row each; names are shown as they are."""
+def trial_table(
+    archive: Archive, trials: list[Trial], *, holdout: bool = False, walked: bool = False
+) -> Table:
+    """The parents on top, then the trials, one row each; names are shown as they are.
+
+    Args:
+        archive: of the run.
+        trials: to be shown.
+        holdout: whether their hold-out scores are.
+        walked: whether their layers are.
+    """
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("trial")
     for goal in archive.goals:
         table.add_column(Text(goal.name + (" ↑" if goal.maximize else " ↓")), justify="right")
         if holdout:
             table.add_column("hold-out", justify="right", style="cyan")
+    if walked:
+        table.add_column("layers")
     for trial in [*archive.references, *trials]:
         cells: list[RenderableType] = [Text(_name(trial))]
         for goal in archive.goals:
             cells.append(figure(trial.scores.get(goal.name)))
             if holdout:
                 cells.append(figure(trial.holdout.get(goal.name)))
+        cells += [Text(layers_text(archive, trial))] * walked
         table.add_row(*cells, style="dim" if trial.role == "reference" else "")
     return table
 
@@ -168,7 +181,8 @@ def show_end(event: Ended, out: Console) -> None:
         out.print(Text(found.line()), soft_wrap=True)
         out.print()
     opened = any(t.holdout for t in front)
-    out.print(trial_table(archive, front, holdout=opened), soft_wrap=True)
+    walked = archive.layers is not None
+    out.print(trial_table(archive, front, holdout=opened, walked=walked), soft_wrap=True)
     out.print()
     for line in summary(archive, front):
         out.print(Text(line), soft_wrap=True)

@@ -20,7 +20,7 @@ import yaml
 
 from mergekit_mo.archive import Archive
 from mergekit_mo.files import write_file
-from mergekit_mo.making import documents_of, maker_of, path_text
+from mergekit_mo.making import documents_of, layers_text, maker_of
 from mergekit_mo.options import command_line
 from mergekit_mo.picture import draw_front
 from mergekit_mo.problems import path_text
@@ -85,7 +85,7 @@ def _header(archive: Archive, ready: Ready, trial: Trial, path: Path) -> Iterato
     model = run / "models" / f"{trial.number:03d}"
     yield f"Trial {trial.number} of {run.name}, proposed by {trial.origin}."
     if trial.path is not None:
-        yield f"Layers: {path_text(archive, trial)}; all else is the merge's."
+        yield f"Layers: {layers_text(archive, trial)}; all else is the merge's."
     yield ""
     width = max(len(goal.name) for goal in archive.goals)
     yield f"{'':{width}}  {'search':>20}  {'hold-out':>20}"
@@ -236,6 +236,6 @@ def table_text(archive: Archive, trials: Iterable[Trial]) -> str:
                 cells += [None, None] if found is None else [found.value, found.stderr]
         writer.writerow(
             [trial.number, trial.origin, trial.status, *cells, trial.seconds, trial.error]
-            + [path_text(archive, trial) for _ in paths]
+            + [layers_text(archive, trial) for _ in paths]
         )
     return file.getvalue()

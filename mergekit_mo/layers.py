@@ -86,7 +86,7 @@ class Layers:
         Args:
             path: empty, or one that successors gave.
         """
-        steps = self._after(path[-1]) if path else self._first
+        steps = self._after[path[-1]] if path else self._first
         window = self._window(len(path) + 1)
         return tuple(step for step in steps if self._ends[step] & window)
 
@@ -107,7 +107,7 @@ class Layers:
         ways = {step: int(self._last(step)) for step in self._steps}
         for length in range(1, self.high + 1):
             total += sum(ways[step] for step in self._first) if length >= self.low else 0
-            ways = {step: sum(ways[s] for s in self._after(step)) for step in self._steps}
+            ways = {step: sum(map(ways.__getitem__, after)) for step, after in self._after.items()}
         return total
 
     def written_by_mergekit(self, path: Path) -> bool:
@@ -133,8 +133,12 @@ class Layers:
     def _last(self, step: Step) -> bool:
         return step[1] >= self.depths[step[0]] - 1 - self.skip
 
-    def _after(self, step: Step) -> tuple[Step, ...]:
-        """What may follow a step, whatever the length."""
+    @cached_property
+    def _after(self) -> dict[Step, tuple[Step, ...]]:
+        """What may follow each step, whatever the length."""
+        return {step: self._following(step) for step in self._steps}
+
+    def _following(self, step: Step) -> tuple[Step, ...]:
         member, layer = step
         members = range(len(self.pool)) if self.swap else (member,)
         nearest, farthest = max(0, layer + 1 - self.repeat), layer + 1 + self.skip
@@ -148,11 +152,10 @@ class Layers:
     def _ends(self) -> dict[Step, int]:
         """For each step, a bit for each number of further layers after which a path can end."""
         found = {step: int(self._last(step)) for step in self._steps}
-        after = {step: self._after(step) for step in self._steps}
         for further in range(1, self.high):
             bit = 1 << further
             before = bit >> 1
-            on = [s for s in self._steps if any(found[f] & before for f in after[s])]
+            on = [s for s, after in self._after.items() if any(found[f] & before for f in after)]
             for step in on:
                 found[step] |= bit
         return found

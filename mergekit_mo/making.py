@@ -44,7 +44,7 @@ def maker_of(archive: Archive, trial: Trial) -> Maker:
     return "mergekit-multi" if count > 1 else "mergekit-yaml"
 
 
-def path_text(archive: Archive, trial: Trial) -> str:
+def layers_text(archive: Archive, trial: Trial) -> str:
     """A trial's path as people read it; empty where it has none."""
     if trial.path is None or archive.layers is None:
         return ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import os
 import shlex
@@ -25,7 +26,7 @@ from mergekit_mo.commands.merge import command as merge_command
 from mergekit_mo.commands.pick import command as pick_command
 from mergekit_mo.events import Finished, Started, Warned
 from mergekit_mo.layers import MERGE
-from mergekit_mo.making import documents_of, maker_of, path_text
+from mergekit_mo.making import documents_of, layers_text, maker_of
 from mergekit_mo.options import MergeFlags
 from mergekit_mo.problems import UserError
 from mergekit_mo.resident import folder_digest
@@ -129,6 +130,8 @@ def test_kinds_at_another_depth_are_written_by_our_own_command(
             assert (makers[trial.number] == "mergekit-mo merge") == deeper
             target = tmp_path / f"{method}-{trial.number}"
             assert write_model(archive, trial, target) == folder_digest(target)
+            texts = [path.read_text() for path in target.glob("*.json")]
+            assert not [text for text in texts if str(tmp_path) in text]
             config = AutoModelForCausalLM.from_pretrained(target).config
             assert config.num_hidden_layers == len(config.layer_types) == len(trial.path)
         assert "mergekit-mo merge" in makers.values()
@@ -202,7 +205,7 @@ def test_models_of_another_depth_may_lend_layers(deep: Toy, tmp_path: Path) -> N
 def test_tables_and_headers_tell_the_path(out: Path) -> None:
     with Archive.open(out / loop.ARCHIVE, read_only=True) as archive:
         front = archive.front()
-        texts = {t.number: path_text(archive, t) for t in archive.candidates}
+        texts = {t.number: layers_text(archive, t) for t in archive.candidates}
     assert texts[3] == "merge 0-2"
     rows = {row["trial"]: row for row in csv.DictReader((out / "trials.csv").open())}
     assert {n: rows[str(n)]["path"] for n in texts} == texts
@@ -220,6 +223,21 @@ def test_tables_and_headers_tell_the_path(out: Path) -> None:
         picked = CliRunner().invoke(pick_command, [str(out), "--trial", str(trial.number)])
         assert picked.stdout == text
         assert f"  layers: {texts[trial.number]}\n" in picked.stderr
+
+
+def test_the_table_at_the_end_tells_the_path(out: Path) -> None:
+    from rich.console import Console
+
+    from mergekit_mo.console import trial_table
+
+    with Archive.open(out / loop.ARCHIVE, read_only=True) as archive:
+        front = list(archive.front())
+        screen = Console(width=200, record=True, file=io.StringIO())
+        screen.print(trial_table(archive, front, walked=True))
+        rows = [line.rstrip() for line in screen.export_text().splitlines()]
+        assert rows[0].endswith("layers")
+        for trial in front:
+            assert any(row.endswith(layers_text(archive, trial)) for row in rows)
 
 
 def test_pick_gives_what_makes_the_model_where_no_file_does(out: Path) -> None:

@@ -69,7 +69,7 @@ def _ordered(archive: Archive) -> list[Trial]:
 def _rows(archive: Archive, trials: list[Trial]) -> list[str]:
     """A table in plain text, columns aligned."""
     from mergekit_mo.export import figure
-    from mergekit_mo.making import path_text
+    from mergekit_mo.making import layers_text
 
     opened = any(t.holdout for t in trials)
     walked = archive.layers is not None
@@ -84,7 +84,7 @@ def _rows(archive: Archive, trials: list[Trial]) -> list[str]:
         for goal in archive.goals:
             cells.append(figure(trial.scores.get(goal.name)))
             cells += [figure(trial.holdout.get(goal.name))] * opened
-        cells += [path_text(archive, trial)] * walked
+        cells += [layers_text(archive, trial)] * walked
         table.append(cells)
     left = {0, len(head) - 1} if walked else {0}
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
@@ -108,11 +108,11 @@ def _facts(archive: Archive, parents: list[Trial], front: list[Trial]) -> dict[s
 
 
 def _trial(archive: Archive, trial: Trial) -> dict[str, Any]:
-    from mergekit_mo.making import path_text
+    from mergekit_mo.making import layers_text
 
     keys = ("number", "origin", "status", "scores", "holdout", "digest", "seconds")
     facts = asdict(trial)
-    return {key: facts[key] for key in keys} | {"path": path_text(archive, trial) or None}
+    return {key: facts[key] for key in keys} | {"path": layers_text(archive, trial) or None}
 
 
 def _narration(archive: Archive, run: Path, front: list[Trial]) -> list[str]:

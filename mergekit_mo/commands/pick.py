@@ -76,9 +76,9 @@ def command(
         if as_json:
             tell_json(_facts(archive, chosen) | {"file": source, "next": following})
             return
-        from mergekit_mo.making import path_text
+        from mergekit_mo.making import layers_text
 
-        path = path_text(archive, chosen.trial)
+        path = layers_text(archive, chosen.trial)
     say(f"trial {number}: {chosen.why}")
     if path:
         say(f"  layers: {path}")
@@ -139,7 +139,7 @@ def _config_text(archive: Archive, run: Path, trial: Trial) -> tuple[str, str | 
 
 
 def _facts(archive: Archive, chosen: Choice) -> dict[str, Any]:
-    from mergekit_mo.making import documents_of, maker_of, path_text
+    from mergekit_mo.making import documents_of, layers_text, maker_of
 
     trial = chosen.trial
     documents = documents_of(archive, trial)
@@ -152,5 +152,5 @@ def _facts(archive: Archive, chosen: Choice) -> dict[str, Any]:
         "traded": [goal.facts() for goal in chosen.goals],
         "config": documents[0] if len(documents) == 1 else list(documents),
         "maker": maker_of(archive, trial),
-        "path": path_text(archive, trial) or None,
+        "path": layers_text(archive, trial) or None,
     }

@@ -19,16 +19,13 @@ class Optimizer(ABC):
     """Proposes candidates. A kind is a frozen dataclass whose fields are its settings.
 
     `__post_init__` raises `ValueError` for settings that make no sense.
-
-    Attributes:
-        searches_layers: whether it proposes paths; one that does not leaves them straight, and
-            needs holes.
     """
 
     heeds_preference: ClassVar[bool] = False
     """Whether `Archive.preference` steers it."""
 
     searches_layers: ClassVar[bool] = False
+    """Whether it proposes paths; one that does not leaves them straight, and needs holes."""
 
     @abstractmethod
     def ask(
