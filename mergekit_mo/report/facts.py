@@ -9,11 +9,13 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from mergekit_mo import __version__
 from mergekit_mo.archive import Archive
+from mergekit_mo.making import documents_of, layers_text
 from mergekit_mo.report.columns import Column, labels, read_columns
 from mergekit_mo.report.depth import depth_lines, varies_over_depth
 from mergekit_mo.report.history import feasible_ones, history, volumes
@@ -51,7 +53,7 @@ def report_facts(archive: Archive, run: Path, now: float | None = None) -> dict[
         "history": [_short(row) for row in history(archive)],
         "volumes": volume,
         "depth": _depth(archive, columns, front, named),
-        "texts": packed_texts(archive.trials, front, run),
+        "texts": packed_texts(archive.trials, front, run, documents=partial(documents_of, archive)),
     }
 
 
@@ -96,7 +98,7 @@ def _trials(
             "at": ended.get(trial.number),
             "error": trial.error,
             "digest": trial.digest,
-            "path": _path(trial),
+            "path": layers_text(archive, trial) or None,
         }
         for trial in archive.trials
     ]
@@ -117,16 +119,6 @@ def _values(trial: Trial, columns: Sequence[Column]) -> list[Any] | None:
     pairs = zip(columns, trial.unit, strict=True)
     values = [(column, column.value(u)) for column, u in pairs]
     return [str(value) if column.count else _rounded(value) for column, value in values]
-
-
-def _path(trial: Trial) -> str | None:
-    """The layers that a candidate passes through, where its kind of search has such a path."""
-    path = getattr(trial, "path", None)
-    if path is None:
-        return None
-    if isinstance(path, Sequence) and not isinstance(path, str):
-        return " → ".join(str(step) for step in path)
-    return str(path)
 
 
 def _depth(

@@ -7,7 +7,7 @@ bare configuration. Beyond the room there is, the page names the command that pr
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -17,12 +17,18 @@ import yaml
 from mergekit_mo.export import config_text, numbers_in_flow
 from mergekit_mo.trial import Trial
 
+Documents = Callable[[Trial], Sequence[Mapping[str, Any]]]
+
 ROOM = 4_000_000
 """Characters of JSON, about."""
 
 
 def packed_texts(
-    trials: Sequence[Trial], front: Sequence[Trial], run: Path | None, room: int = ROOM
+    trials: Sequence[Trial],
+    front: Sequence[Trial],
+    run: Path | None,
+    room: int = ROOM,
+    documents: Documents = lambda trial: (trial.config,),
 ) -> dict[str, Any]:
     """The texts of trials, lines written once.
 
@@ -31,6 +37,7 @@ def packed_texts(
         front: those that go first.
         run: the run folder, where `front/NNN.yaml` may be.
         room: for all of it.
+        documents: the configurations of a trial; two where its layers need the merge first.
 
     Returns:
         `lines`, and `of`: by trial number, the indices of its lines.
@@ -41,7 +48,8 @@ def packed_texts(
     for trial in sorted(trials, key=lambda t: (t.number not in first, -t.number)):
         text = _exported(trial, run) if trial.number in first else None
         if text is None:
-            text = _text(json.dumps(trial.config, ensure_ascii=False))
+            plain = (json.dumps(one, ensure_ascii=False) for one in documents(trial))
+            text = "---\n".join(map(_text, plain))
         own = text.rstrip("\n").split("\n")
         new = sum(len(line) + 4 for line in own if line not in lines)
         room -= new + 6 * len(own)

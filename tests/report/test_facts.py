@@ -1,18 +1,22 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from mergekit_mo.archive import Archive, Outcome
-from mergekit_mo.export import config_text
+from mergekit_mo.export import config_text, documents_text
+from mergekit_mo.layers import Layers
+from mergekit_mo.making import documents_of
 from mergekit_mo.report.columns import labels, read_columns
 from mergekit_mo.report.depth import depth_lines, varies_over_depth
 from mergekit_mo.report.facts import report_facts
 from mergekit_mo.report.history import history
 from mergekit_mo.report.texts import packed_texts
+from mergekit_mo.space import Space
 from mergekit_mo.testing.planted import MIXED, make_goals, planted, ridge, scored, small_space
 from mergekit_mo.trial import Goal
 from tests.reported import DEEP, STRANGE, plant_run
@@ -187,13 +191,19 @@ def test_where_room_is_short_the_front_goes_first(tmp_path: Path) -> None:
     assert len(packed["of"]) < 40
 
 
-def test_a_path_is_shown_where_a_trial_has_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    from mergekit_mo.trial import Trial
-
-    monkeypatch.setattr(Trial, "path", ["a:0", "b:1"], raising=False)
-    with planted(small_space(MIXED), make_goals(1), ridge(1), 1) as archive:
+def test_a_path_is_shown_where_a_trial_has_one() -> None:
+    layers = Layers(("merge", "a/one"), (2, 2), 1, 3, skip=1, merge_depth=2)
+    space = Space(small_space(MIXED).configuration, layers)
+    with Archive.create(":memory:", make_goals(1), {"layers": layers.facts()}) as archive:
+        start = space.starts()[0]
+        walked = replace(start, path=((0, 0), (1, 1)))
+        archive.propose("candidate", [(c, space.config(c.unit)) for c in (start, walked)])
         facts = report_facts(archive, Path("nowhere"))
-    assert facts["trials"][-1]["path"] == "a:0 → b:1"
+        texts = [documents_text(documents_of(archive, t)) for t in archive.trials]
+    assert [t["path"] for t in facts["trials"]] == ["merge 0-1", "merge 0, one 1"]
+    packed = facts["texts"]
+    for number, text in enumerate(texts):
+        assert [packed["lines"][i] for i in packed["of"][str(number)]] == text.splitlines()
 
 
 def test_nothing_at_all_is_no_error(tmp_path: Path) -> None:
