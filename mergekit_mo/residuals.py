@@ -24,6 +24,8 @@ _RATIOS: dict[str, tuple[Callable[[float], float], Callable[[float], float]]] = 
 }
 """Functions of a ratio of sums over items, with their derivatives, by metric."""
 
+_PERPLEXITY = "perplexity"  # exp(-mean)
+
 
 def item_values(
     archive: Archive, trial: Trial, goal: str, split: Split = "search"
@@ -31,7 +33,8 @@ def item_values(
     """The `n` values, in the goal's units, that a trial's score is the mean of.
 
     Ratios of sums (bits per byte) are linearised at their value: the item's share of the
-    numerator's excess over its share of the denominator. None where there are no such values.
+    numerator's excess over its share of the denominator. So is the exponential of a mean
+    (perplexity). None where there are no such values.
     """
     measured = (archive.fact("measures") or {}).get(goal)
     scores = trial.scores if split == "search" else trial.holdout
@@ -46,6 +49,8 @@ def item_values(
     value, name = scores[goal].value, metric.partition(",")[0]
     if array.ndim == 2 and array.shape[1] == 2 and name in _RATIOS:
         array = _linearised(array, *_RATIOS[name])
+    elif array.ndim == 1 and name == _PERPLEXITY:
+        array = value * (1 + array.mean() - array)
     if array.ndim != 1 or len(array) < 2:
         return None
     return array if math.isclose(float(array.mean()), value, rel_tol=1e-6) else None

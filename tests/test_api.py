@@ -27,7 +27,7 @@ def test_every_name_of_the_face_is_there_and_no_other() -> None:
         assert getattr(mergekit_mo, name) is not None
         assert name in dir(mergekit_mo)
     with pytest.raises(AttributeError, match="has no attribute 'sarch'"):
-        mergekit_mo.sarch  # type: ignore[attr-defined]  # noqa: B018
+        mergekit_mo.sarch  # noqa: B018
 
 
 def test_a_search_from_python_is_that_of_the_command(toy: Toy, tmp_path: Path) -> None:

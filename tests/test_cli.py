@@ -372,7 +372,7 @@ def test_a_command_that_cannot_even_be_loaded_ends_by_the_cause_too(
     def broken(_: str) -> None:
         raise ModuleNotFoundError("No module named 'rich'", name="rich")
 
-    monkeypatch.setattr(cli.importlib, "import_module", broken)
+    monkeypatch.setattr("mergekit_mo.cli.importlib.import_module", broken)
     done = main("front", tmp_path)
     assert done.exit_code == 4
     assert "pip install rich" in done.stderr

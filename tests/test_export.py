@@ -309,9 +309,7 @@ def test_the_lines_hold_every_trial_in_full(out: Path, ready: Ready) -> None:
 
 def test_holes_of_one_name_are_told_apart_by_their_places(awkward: Toy) -> None:
     hole = {"value": 0.5, "low": 0, "high": 1}
-    models = [
-        {"model": f"models/{name}", "parameters": {"weight": hole}} for name in ("one", "one")
-    ]
+    models = [{"model": f"{owner}/one", "parameters": {"weight": hole}} for owner in ("ann", "bob")]
     space = Space(load_recipe(awkward.recipe("alike", models=models)).configuration)
     first = space.starts()[0]
     with Archive.memory([Goal("a", True)]) as archive:

@@ -17,6 +17,7 @@ from click.testing import CliRunner, Result
 from markdown_it import MarkdownIt
 
 from mergekit_mo import cli
+from mergekit_mo.holes import Hole, read_setting
 from tests.conftest import Make
 from tests.localised import ROOT, localised
 
@@ -118,11 +119,9 @@ def test_the_diff_goes_from_a_mergekit_file_to_a_recipe() -> None:
 
 
 def test_every_form_of_a_hole_is_read(tmp_path: Path) -> None:
-    from mergekit_mo.holes import read_setting
-
     (block,) = of("yaml")
     text = re.sub(r"^(?=\S)", "- ", block.text, flags=re.M)
-    holes = []
+    holes: list[Hole] = []
     for entry in yaml.safe_load(text.replace("1e-4", "0.0001")):
         ((parameter, node),) = entry.items()
         setting, problems = read_setting(parameter, node, (parameter,))

@@ -49,6 +49,18 @@ def test_a_ratio_is_the_mean_of_its_item_values_and_their_error_is_its_jackknife
     assert found.std(ddof=1) / math.sqrt(40) == pytest.approx(jackknife, rel=0.05)
 
 
+def test_a_perplexity_is_the_mean_of_its_item_values() -> None:
+    logs = -RNG.gamma(9, 0.1, 40)
+    value = math.exp(-logs.mean())
+    with archive_of("perplexity", [value], [logs.tolist()]) as archive:
+        found = item_values(archive, archive.trials[0], "text")
+    assert found is not None
+    assert found.mean() == pytest.approx(value)
+    left_out = np.array([math.exp(-np.delete(logs, i).mean()) for i in range(40)])
+    jackknife = math.sqrt(39 / 40 * ((left_out - left_out.mean()) ** 2).sum())
+    assert found.std(ddof=1) / math.sqrt(40) == pytest.approx(jackknife, rel=0.05)
+
+
 def test_a_metric_that_is_no_mean_has_no_item_values() -> None:
     with archive_of("bleu", [12.0], [[["a", "b"]] * 40]) as archive:
         assert item_values(archive, archive.trials[0], "text") is None

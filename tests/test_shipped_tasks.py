@@ -22,7 +22,7 @@ class _Loader(yaml.SafeLoader):
     """Reads `!function` as its text."""
 
 
-_Loader.add_constructor("!function", lambda loader, node: loader.construct_scalar(node))
+_Loader.add_constructor("!function", lambda _, node: str(node.value))
 
 
 def read(path: Path) -> dict[str, Any]:

@@ -16,8 +16,8 @@ from mergekit_mo.trial import Measurement
 class GeneratedTokens(Objective):
     """Mean tokens in the answers to a generation task, less is better.
 
-    Counted in the text up to its stop, by the merge's own tokenizer. A merge that says nothing is
-    the best at it: give the task's score as a goal too, with a threshold.
+    Counted in the text up to its stop, encoded again by the merge's own tokenizer. A merge that
+    says nothing is the best at it: give the task's score as a goal too, with a threshold.
 
     Attributes:
         task: the task's name, or the path of its YAML file; a run of it is shared with whatever
