@@ -21,6 +21,7 @@ from click.testing import CliRunner, Result
 from mergekit_mo import cli
 from mergekit_mo.commands.search import _again
 from mergekit_mo.problems import UserError
+from tests.interrupts import minded
 from tests.toy import Toy
 
 BIN = Path(sys.executable).parent
@@ -229,14 +230,15 @@ def test_the_line_that_continues_is_what_was_typed(
 
 def stopped(line: str, cwd: Path, after: str, how: signal.Signals) -> str:
     """Runs a line, stops it once it has said something, and gives the line that continues."""
-    process = subprocess.Popen(
-        ["bash", "-c", f"exec {line}"],
-        cwd=cwd,
-        env=ENV,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    with minded():
+        process = subprocess.Popen(
+            ["bash", "-c", f"exec {line}"],
+            cwd=cwd,
+            env=ENV,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
     assert process.stderr is not None
     told = ""
     for text in process.stderr:

@@ -14,6 +14,7 @@ from click.testing import Result
 
 from mergekit_mo.archive import Archive
 from tests.finished import finished
+from tests.interrupts import minded
 from tests.toy import Toy
 
 Type = Callable[..., Result]
@@ -92,9 +93,11 @@ def test_a_finished_search_leaves_its_page(toy: Toy) -> None:
 def test_serving_says_where_and_ends_when_told(planted: Plant, number: int) -> None:
     words = [sys.executable, "-m", "mergekit_mo.cli", "report", str(planted()), "--serve"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    with subprocess.Popen(
-        words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
-    ) as child:
+    with minded():
+        child = subprocess.Popen(
+            words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+        )
+    try:
         assert child.stdout is not None
         address = child.stdout.readline().strip()
         assert address.startswith("http://127.0.0.1:")
@@ -102,5 +105,7 @@ def test_serving_says_where_and_ends_when_told(planted: Plant, number: int) -> N
             assert len(json.load(answer)["trials"]) == 8
         child.send_signal(number)
         _, narration = child.communicate(timeout=20)
-        assert child.returncode == (130 if number == signal.SIGINT else -signal.SIGTERM)
-        assert "Traceback" not in narration
+    finally:
+        child.kill()
+    assert child.returncode == (130 if number == signal.SIGINT else -signal.SIGTERM)
+    assert "Traceback" not in narration
