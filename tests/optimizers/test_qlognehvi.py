@@ -152,7 +152,7 @@ def test_it_climbs_a_hill_in_a_few_steps() -> None:
 
     space, goals = plain_space(4), make_goals(1)
     with planted(space, goals, hill, 6) as archive:
-        for k in range(5):
+        for k in range(8):
             (found,) = QUICK.ask(space, archive, 1, SeedSequence((0, k)))
             (trial,) = archive.propose("candidate", [(found, {})], k)
             archive.finish(trial.number, scored(goals, hill(found.unit)), 0.0)
