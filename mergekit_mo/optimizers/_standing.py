@@ -33,6 +33,7 @@ class Standing:
 
     Y: Matrix
     violations: Matrix
+    least: Matrix
 
     def ranks(self, weights: Sequence[float]) -> NDArray[np.int_]:
         """Places in one order, 0 the best, equal ones sharing a place.
@@ -77,7 +78,7 @@ def standing(archive: Archive, trials: Sequence[Trial]) -> Standing:
     able = np.array([archive.feasible(t) for t in trials], dtype=bool)  # n
     # Rounding may bring a score to its threshold's place on the scale: below it is below it.
     violations = np.where(able, 0.0, np.maximum(missing.sum(axis=1), np.finfo(float).tiny))
-    return Standing(Y / units, violations)
+    return Standing(Y / units, violations, least / units)
 
 
 def _counts(trial: Trial) -> bool:

@@ -1,4 +1,4 @@
-"""Random: points drawn uniformly and independently, the plainest thing that a search must beat.
+"""Random: points and paths drawn uniformly and independently, the plainest rival of a search.
 
 Rule: each ask draws from its own seed; nothing but which points are taken is read of the archive.
 """
@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from numpy.random import SeedSequence
 
 from mergekit_mo.archive import Archive
 from mergekit_mo.optimizers import Optimizer
+from mergekit_mo.optimizers._paths import fresh, taken
 from mergekit_mo.space import Candidate, Space
 
 _MOST_DRAWS = 4096
@@ -20,13 +22,21 @@ _MOST_DRAWS = 4096
 
 @dataclass(frozen=True)
 class Random(Optimizer):
-    """Draws candidates uniformly and independently, whatever the scores are."""
+    """Draws candidates uniformly and independently, whatever the scores are.
+
+    Where layers are searched each path is as probable as any other.
+    """
+
+    searches_layers: ClassVar[bool] = True
 
     def ask(
         self, space: Space, archive: Archive, count: int, seed: SeedSequence
     ) -> list[Candidate]:
         """See `Optimizer.ask`."""
-        return uniform(space, archive, count, seed)
+        if space.layers is None:
+            return uniform(space, archive, count, seed)
+        rng = np.random.default_rng(seed)
+        return fresh(space, taken(space, archive), count, rng, "random")
 
 
 def uniform(

@@ -72,7 +72,7 @@ def walk(space: Space, seed: int) -> Iterator[tuple[float, ...]]:
     Round `n` takes the shares of level `i` with the settings of level `n - i`, for each `i`, in an
     order that the seed draws: a budget may end within it.
     """
-    owners = _owners(space)
+    owners = owners_of(space)
     mixes = owners or _axes(space, "t")
     levels = list(_levels(max(len(owners), 2))) if mixes else [[()]]
     settings = _settings(space)
@@ -98,7 +98,7 @@ def _point(
         if axis.place == METHOD and method is not None:
             at = axis.encode(method)
         elif axis.parameter == "weight" and len(owners) > 1:
-            at = _nearest(axis, shares[owners.index(_owner(space, axis))])
+            at = _nearest(axis, shares[owners.index(owner_of(space, axis))])
         elif axis.parameter in ("weight", "t"):
             at = shares[-1]
         elif axis.parameter == "density" and density is not None:
@@ -167,12 +167,12 @@ def _axes(space: Space, parameter: str) -> list[int]:
     return [i for i, axis in enumerate(space.axes) if axis.parameter == parameter]
 
 
-def _owners(space: Space) -> list[str]:
+def owners_of(space: Space) -> list[str]:
     """The models whose weights are searched, in the order of the file."""
-    return list(dict.fromkeys(_owner(space, space.axes[i]) for i in _axes(space, "weight")))
+    return list(dict.fromkeys(owner_of(space, space.axes[i]) for i in _axes(space, "weight")))
 
 
-def _owner(space: Space, axis: Axis) -> str:
+def owner_of(space: Space, axis: Axis) -> str:
     """The model that a hole belongs to; empty for one of the whole configuration."""
     owner, node = "", space.configuration.tree
     for key in axis.place:

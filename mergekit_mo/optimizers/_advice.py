@@ -1,0 +1,94 @@
+"""A path for a preference that nobody asked before: from a trained policy, and never evaluated.
+
+Rule: an adviser is trained once from an archive; asking it takes no training, and what it answers
+is new: no trial has it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.random import SeedSequence
+
+from mergekit_mo.archive import Archive
+from mergekit_mo.optimizers._guess import Guess
+from mergekit_mo.optimizers._lessons import Lessons, lessons, settled
+from mergekit_mo.optimizers._paths import Point, taken
+from mergekit_mo.optimizers._policy import Policy
+from mergekit_mo.optimizers._private import private_torch
+from mergekit_mo.optimizers._training import Course, trained
+from mergekit_mo.pareto import Matrix
+from mergekit_mo.space import Space
+
+COURSE = Course(copies=40, rounds=30, optimism=0.0)
+"""Longer than in a search, which trains again and again; and what is expected, not what is hoped."""
+
+_WALKS = 64  # of the policy, among which the guess chooses
+
+
+@dataclass(frozen=True)
+class Advice:
+    """A candidate for a preference.
+
+    Attributes:
+        point: its coordinates and its layers.
+        expected: `m` scores that are guessed, in the units of `Lessons`.
+        worth: what the guess is worth to the preference.
+        archived: what the best finished trial is worth to it.
+    """
+
+    point: Point
+    expected: Matrix
+    worth: float
+    archived: float
+
+
+class Adviser:
+    """A policy and a guess, trained from an archive.
+
+    Args:
+        space: with layers.
+        archive: of the run; four finished candidates or more.
+        seed: of the training.
+        withheld: `k x m` preferences that the policy must not train near, to test it on.
+        length_penalty: as in the search.
+    """
+
+    def __init__(
+        self,
+        space: Space,
+        archive: Archive,
+        seed: int = 0,
+        withheld: Matrix | None = None,
+        length_penalty: float = 0.0,
+    ) -> None:
+        assert space.layers is not None
+        self.told: Lessons = lessons(space, archive, length_penalty)
+        self._known = taken(space, archive)
+        self._seed = seed
+        first, second = SeedSequence((seed, self.told.n)).generate_state(2)
+        with private_torch(int(first)):
+            self.guess = Guess(space.layers, self.told)
+            rng = np.random.default_rng(int(second))
+            self.policy: Policy = trained(
+                space.layers, self.told, self.guess, COURSE, rng, withheld=withheld
+            )
+
+    def advise(self, preference: Matrix) -> Advice | None:
+        """The new path that promises most to `m` weights; None where the policy has no new one."""
+        wanted = settled(np.asarray(preference, dtype=float))
+        unit = self.told.units[self.told.best(wanted)]
+        with private_torch(self._seed):
+            walks = np.repeat(wanted[None], _WALKS, axis=0)
+            episodes = self.policy.sample(torch.tensor(walks, dtype=torch.float))
+            points = [(unit, path) for path in dict.fromkeys(episodes.paths)]
+            points = [point for point in points if point not in self._known]
+            if not points:
+                return None
+            scores = self.guess.scores(points)  # p x m
+        worth = self.told.values(scores, wanted[None])[0]
+        best = int(worth.argmax())
+        archived = float(self.told.worth(wanted[None])[0].max())
+        return Advice(points[best], scores[best], float(worth[best]), archived)

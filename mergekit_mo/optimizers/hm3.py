@@ -1,0 +1,300 @@
+"""HM3: merged parameters above, paths over layers below, and one policy for every preference.
+
+Rule: each part is a switch of its own, and what is on by default is what paid in
+`benchmarks/paths.py`; the other variant is the method as it was published.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+from numpy.random import Generator, SeedSequence
+
+from mergekit_mo.archive import Archive
+from mergekit_mo.optimizers import Optimizer
+from mergekit_mo.optimizers._lessons import Lessons, drawn_preferences, lessons, make_screen
+from mergekit_mo.optimizers._paths import Point, crossed, fresh, mutated, taken
+from mergekit_mo.optimizers._straight import straight_trials
+from mergekit_mo.optimizers.evolution import first_points, needs_layers
+from mergekit_mo.optimizers.qlognehvi import QLogNEHVI
+from mergekit_mo.space import Candidate, Space
+
+if TYPE_CHECKING:
+    from mergekit_mo.optimizers._guess import Guess
+
+VARIANTS = ("default", "paper")
+LEVELS = ("both", "parameters", "paths")
+
+_LEAST_LEARNT = 4  # finished trials, before anything is guessed
+_ASKED, _WALKED = 16, 16  # preferences that the policy is asked for, and its paths for each
+_POOL = 256  # candidates among which the guess chooses, the policy's and neighbours together
+_DIRECTIONS, _SAMPLES = 128, 16  # of the hypervolume's gain
+_MOST_OPEN = 32  # waiting and failed trials that are taken as if they had come out as guessed
+_BOUNDS = {
+    "initial": (0, 10_000),
+    "group": (1, 1000),
+    "rounds": (0, 10_000),
+    "copies": (0, 10_000),
+    "neighbours": (0, 1),
+    "length_penalty": (0, 10),
+    "preferences": (1, 1000),
+    "episodes": (1, 10**9),
+    "nearest": (1, 1000),
+    "exploration": (0, 1),
+}
+
+
+@dataclass(frozen=True)
+class HM3(Optimizer):
+    """HM3 (Zhou et al. 2025): preferences, merges and layer paths, learnt together.
+
+    In the default, holes and paths take turns: one candidate in two is a merge on the straight
+    path, which `qlognehvi` proposes; the other is a path over the layers of a merge of the front.
+    Paths come from a policy (masked actor-critic, PPO) that is given the preference, copies the
+    best paths known for it and practises on a guess of scores, and from changes of the front's
+    paths; the guess, a Gaussian process over paths, chooses which of them are evaluated.
+
+    `paper` is the method as published: for each of some preference vectors a merge weighted by it
+    and a network of its own, a Gaussian proto-action that the nearest allowed steps are chosen by,
+    and a linear reward less the length. What the paper leaves open is a setting here.
+
+    Attributes:
+        variant: `default` or `paper`.
+        levels: `both`, `parameters` (holes alone, on the straight path) or `paths` (paths alone,
+            at the recipe's own values).
+        initial: candidates near the straight paths before anything is learnt; default only, as
+            all down to `screen`.
+        group: candidates that are asked together, from one training.
+        copies: gradient steps on the best known paths.
+        rounds: batches of practice against the guess.
+        neighbours: the share of changed front paths among what is chosen from; the rest are the
+            policy's.
+        screen: whether the guess chooses; else the policy's paths are taken as they come.
+        length_penalty: what a path as long as the straight one costs, on the anchored scales.
+        preferences: how many preference vectors; paper only, as all below.
+        episodes: the most for each of them.
+        nearest: steps nearest to the proto-action among which the best is taken, M'.
+        exploration: the probability of another one of these, epsilon.
+    """
+
+    variant: str = "default"
+    levels: str = "both"
+    initial: int = 12
+    group: int = 10
+    copies: int = 10
+    rounds: int = 6
+    neighbours: float = 0.5
+    screen: bool = True
+    length_penalty: float = 0.0
+    preferences: int = 5
+    episodes: int = 1000
+    nearest: int = 4
+    exploration: float = 0.1
+
+    searches_layers: ClassVar[bool] = True
+    _origin: ClassVar[str] = "hm3"
+
+    def __post_init__(self) -> None:
+        if self.variant not in VARIANTS:
+            raise ValueError(f"variant is {' or '.join(VARIANTS)}, not {self.variant!r}")
+        if self.levels not in LEVELS:
+            raise ValueError(f"levels is {', '.join(LEVELS)}, not {self.levels!r}")
+        for field in fields(self):
+            low, high = _BOUNDS.get(field.name, (None, None))
+            value = getattr(self, field.name)
+            if low is not None and not low <= value <= high:
+                raise ValueError(f"{field.name} must be from {low} to {high}, not {value:g}")
+
+    @property
+    def batch(self) -> int:
+        """See `Optimizer.batch`."""
+        return self.group if self.variant == "default" else 1
+
+    def refusal(self, budget: int, space: Space, goals: int) -> str:  # noqa: ARG002
+        """See `Optimizer.refusal`."""
+        if self.levels == "parameters" and not space.dim:
+            return "levels: parameters searches holes alone, and the recipe has none"
+        if reason := needs_layers(space):
+            return reason
+        if self.variant == "default" and budget <= self.initial:
+            what = f"a budget of {budget} ends within the {self.initial} initial trials"
+            return f"{what}: set fewer, or a larger budget"
+        return ""
+
+    def ask(
+        self, space: Space, archive: Archive, count: int, seed: SeedSequence
+    ) -> list[Candidate]:
+        """See `Optimizer.ask`."""
+        known = taken(space, archive)
+        rng = np.random.default_rng(seed)
+        if self.variant == "paper" and space.layers:
+            from mergekit_mo.optimizers._hm3_paper import proposed
+
+            found = proposed(self, space, archive, count, seed)
+        else:
+            above = sum(self._is_merge(space, len(archive.candidates) + i) for i in range(count))
+            found = self._merges(space, archive, known, above, seed)
+            known |= {(c.unit, c.path) for c in found}
+            if space.layers and self.levels != "parameters":
+                found += self._walks(space, archive, known, count - len(found), rng)
+        known |= {(c.unit, c.path) for c in found}
+        return found + self._others(space, known, count - len(found), rng)
+
+    def _is_merge(self, space: Space, number: int) -> bool:
+        """Whether a candidate is the parameter level's."""
+        if space.layers is None or self.levels == "parameters":
+            return True
+        return self.levels == "both" and space.dim > 0 and number % 2 == 0
+
+    def _merges(
+        self, space: Space, archive: Archive, known: set[Point], count: int, seed: SeedSequence
+    ) -> list[Candidate]:
+        """Merges on the straight path."""
+        if not count:
+            return []
+        with straight_trials(space, archive) as view:
+            asked = QLogNEHVI().ask(space, view, count, seed)
+        found = [space.settled(candidate) for candidate in asked]
+        return [c for c in found if (c.unit, c.path) not in known]
+
+    def _walks(
+        self, space: Space, archive: Archive, known: set[Point], count: int, rng: Generator
+    ) -> list[Candidate]:
+        """Paths: at first near the straight ones, then of the policy and about the front."""
+        if count <= 0:
+            return []
+        assert space.layers is not None
+        told = lessons(space, archive, self.length_penalty)
+        walked = sum(t.path is not None for t in archive.candidates if t.status != "failed")
+        first = min(count, max(0, self.initial - walked))
+        if told.n < _LEAST_LEARNT:
+            first = count
+        points = self._initial(space, known, first, rng)
+        if len(points) < count:
+            gone = known.union(points)
+            points += self._learnt(space, archive, told, gone, count - len(points), rng)
+        return [Candidate(unit, self._origin, path) for unit, path in points]
+
+    def _initial(self, space: Space, known: set[Point], count: int, rng: Generator) -> list[Point]:
+        """Each member's straight path, then changes of these."""
+        assert space.layers is not None
+        firsts = first_points(space)
+        found = [p for p in firsts if p not in known][:count]
+        for _ in range(64 * count):
+            if len(found) == count:
+                break
+            unit, path = firsts[int(rng.integers(len(firsts)))]
+            assert path is not None
+            for _ in range(int(rng.integers(1, 4))):
+                path = mutated(space.layers, path, rng)
+            if (unit, path) not in known and (unit, path) not in found:
+                found.append((unit, path))
+        return found
+
+    def _learnt(
+        self,
+        space: Space,
+        archive: Archive,
+        told: Lessons,
+        known: set[Point],
+        count: int,
+        rng: Generator,
+    ) -> list[Point]:
+        """What the policy and the front's neighbours bring, chosen by the guess."""
+        import torch
+
+        from mergekit_mo.optimizers._private import private_torch
+
+        with private_torch(int(rng.integers(2**62))):
+            try:
+                guess = self._guess(space, archive, told)
+                pool = self.pool(space, told, guess, known, rng)
+                return self._chosen(told, guess, pool, count, rng)
+            except torch.linalg.LinAlgError:  # too ill-conditioned to be used
+                return []
+
+    def _guess(self, space: Space, archive: Archive, told: Lessons) -> Guess:
+        """What is guessed of paths, with trials that have no scores as if they had come true."""
+        from mergekit_mo.optimizers._guess import Guess
+
+        guess = Guess(space.layers, told)
+        straight = space.layers.straight if space.layers else None
+        for trial in [t for t in archive.candidates if t.status != "done"][-_MOST_OPEN:]:
+            guess.believing((trial.unit or (), trial.path or straight))
+        return guess
+
+    def pool(
+        self, space: Space, told: Lessons, guess: Guess, known: set[Point], rng: Generator
+    ) -> list[Point]:
+        """New candidates to choose from: the policy's for many preferences, and the front's
+        neighbours, each with the holes of the merge that it comes from.
+        """  # noqa: D205
+        found: dict[Point, None] = {}
+        assert space.layers is not None
+        wanted = round(_POOL * (1 - self.neighbours)) if self.screen else _POOL
+        if wanted:
+            for point in self._policy_points(space, told, guess, wanted, rng):
+                found[point] = None
+        front = told.front()
+        for _ in range(_POOL - wanted):
+            first, second = (front[int(i)] for i in rng.integers(len(front), size=2))
+            path, other = told.paths[first], told.paths[second]
+            assert path is not None
+            assert other is not None
+            if rng.random() < 0.25:
+                path = crossed(space.layers, path, other, rng)
+            for _ in range(int(rng.integers(1, 4))):
+                path = mutated(space.layers, path, rng)
+            found[told.units[first], path] = None
+        return [point for point in found if point not in known]
+
+    def _policy_points(
+        self, space: Space, told: Lessons, guess: Guess, count: int, rng: Generator
+    ) -> list[Point]:
+        """What a policy that is trained now walks."""
+        import torch
+
+        from mergekit_mo.optimizers._training import Course, trained
+
+        assert space.layers is not None
+        course = Course(copies=self.copies, rounds=self.rounds)
+        policy = trained(space.layers, told, guess if self.rounds else None, course, rng)
+        asked = drawn_preferences(told.goals, max(1, count // _WALKED), rng)
+        wanted = np.repeat(asked, _WALKED, axis=0)[:count]
+        units = {i: told.units[told.best(w)] for i, w in enumerate(asked)}
+        episodes = policy.sample(torch.tensor(wanted, dtype=torch.float))
+        return [(units[i // _WALKED], path) for i, path in enumerate(episodes.paths)]
+
+    def _chosen(
+        self, told: Lessons, guess: Guess, pool: list[Point], count: int, rng: Generator
+    ) -> list[Point]:
+        """The candidates that promise most, one after the other."""
+        if not self.screen:
+            return pool[:count]
+        screen = make_screen(told, _DIRECTIONS, rng)
+        normals = rng.normal(size=(_SAMPLES, told.goals))
+        found: list[Point] = []
+        while pool and len(found) < count:
+            gains = screen.gains(guess.samples(pool, normals)).mean(axis=0)
+            if not gains.max() > 0:  # nothing promises anything: the best for some preference
+                worth = told.values(guess.scores(pool, 1.0), drawn_preferences(told.goals, 1, rng))
+                gains = worth[0]
+            point = pool.pop(int(np.argmax(gains)))
+            found.append(point)
+            screen = screen.beside(guess.scores([point])[0])
+            guess.believing(point)
+        return found
+
+    def _others(
+        self, space: Space, known: set[Point], count: int, rng: Generator
+    ) -> list[Candidate]:
+        """Whatever is left, where nothing better is known."""
+        if count <= 0:
+            return []
+        if self.levels == "parameters" and space.layers:
+            straight = Space(space.configuration)
+            found = fresh(straight, {(u, None) for u, _ in known}, count, rng, self._origin)
+            return [space.settled(candidate) for candidate in found]
+        return fresh(space, known, count, rng, self._origin)
