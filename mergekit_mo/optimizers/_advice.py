@@ -23,7 +23,7 @@ from mergekit_mo.pareto import Matrix
 from mergekit_mo.space import Space
 
 COURSE = Course(copies=40, rounds=30, optimism=0.0)
-"""Longer than in a search, which trains again and again; and what is expected, not what is hoped."""
+"""Longer than in a search, which trains often; and what is expected, not what is hoped."""
 
 _WALKS = 64  # of the policy, among which the guess chooses
 

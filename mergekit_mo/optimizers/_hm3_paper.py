@@ -158,7 +158,8 @@ class _Learner:
             for (unit, path), y in scores.items()
             if unit == self.unit and path
         }
-        state = self._recalled(rewards)
+        tried = {path for unit, path in gone if unit == self.unit and path}
+        state = self._recalled(rewards, tried)
         for _ in range(_KNOWN):
             if len(state.history) >= self.settings.episodes:
                 return None
@@ -167,7 +168,7 @@ class _Learner:
                     self.settings.nearest, self.settings.exploration, LEARNING.discount
                 )
                 reward = rewards.get(walked.path)
-                if reward is None and (self.unit, walked.path) not in gone:
+                if reward is None and walked.path not in tried:
                     return walked.path
                 if reward is not None:
                     improve(state.network, state.optimizer, walked, reward)
@@ -178,12 +179,14 @@ class _Learner:
         cost = self.settings.length_penalty * len(path) / len(self.layers.straight)
         return float(self.preference @ y) - cost
 
-    def _recalled(self, rewards: Mapping[Path, float]) -> _State:
+    def _recalled(self, rewards: Mapping[Path, float], tried: Set[Path]) -> _State:
         """The kept network, if all episodes again would lead to it; else a new one."""
         facts = [repr(self.settings), self.number, self.run, self.unit, self.layers.facts()]
         key = json.dumps([*facts, self.preference.tolist()])
         state = _kept.pop(key, None)
-        if state is None or any(rewards.get(path) != r for path, r in state.history):
+        if state is None or any(
+            path not in tried or rewards.get(path) != reward for path, reward in state.history
+        ):
             with private_torch(self._seed(-1)):
                 network = Gaussian(Actions(self.layers))
             state = _State(network, torch.optim.Adam(network.parameters(), lr=LEARNING.rate))

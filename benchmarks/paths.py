@@ -1,0 +1,294 @@
+"""Searches over layer paths, where the truth is known: every path of a family is scored once.
+
+Rule: a finished run is a line of `data/paths.jsonl`; `run` adds those that are missing and may be
+stopped at any time. Wren and lark are for tuning; nothing is chosen on heron and owl.
+
+    python benchmarks/paths.py score [--tables wren heron]     # scores what is missing (minutes)
+    python benchmarks/paths.py run [--tables wren] [--optimizers hm3 evolution] [--seeds 0-19]
+    python benchmarks/paths.py planted [--seeds 0-9]           # three truths that were planted
+    python benchmarks/paths.py unseen [--seeds 0-9]            # advice for withheld preferences
+    python benchmarks/paths.py table                           # from what is recorded; runs nothing
+    python benchmarks/paths.py run --optimizers '{hm3: {variant: paper}}' --budget 5000
+                                          # the paper's length, 1,000 episodes for each preference
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+ROOT = Path(__file__).resolve().parents[1]
+if str(ROOT) not in sys.path:  # run as a file, only this folder is on the path
+    sys.path.insert(0, str(ROOT))
+
+import numpy as np  # noqa: E402
+from filelock import FileLock  # noqa: E402
+
+from benchmarks._paths import TABLES, memo_of, score_all, table  # noqa: E402
+from benchmarks._planted import LENGTH_PENALTY, PLANTED  # noqa: E402
+from benchmarks._runs import parse_optimizer  # noqa: E402
+from benchmarks._walks import archive_of, rows_of, space_of, walk  # noqa: E402
+from benchmarks.families import FAMILIES  # noqa: E402
+
+RESULTS = ROOT / "benchmarks" / "data" / "paths.jsonl"
+BUDGET = 200
+MARKS = (25, 50, 100, 200)
+RIVALS = ("hm3", "{hm3: {variant: paper}}", "evolution", "mutation", "random")
+ADVISED = (25, 50)
+"""Evaluations that an adviser knows of."""
+
+_SHARES = (0.15, 0.3, 0.45, 0.6, 0.75, 0.9)
+"""Of the first goal in withheld preferences; the others share the rest alike."""
+
+_MORE = 20  # evaluations that evolution gets besides
+_WHOLE = 1 - 1e-9
+
+Record = dict[str, Any]
+
+
+def search(name: str, optimizer: str, seed: int, budget: int) -> Record:
+    """One run on a table: shares of the exact front's hypervolume after each evaluation.
+
+    A run is over when it has all of it: what would follow is known.
+    """
+    truth = table(name)
+    label, made = parse_optimizer(optimizer)
+    begun = time.process_time()
+    shares: list[float] = []
+    with archive_of(truth) as archive:
+        known = 0
+        while known < budget and not (shares and shares[-1] > _WHOLE):
+            walked = walk(truth, made, seed, min(budget, known + max(1, made.batch)), archive)
+            if len(walked.paths) == known:
+                break
+            known = len(walked.paths)
+            while len(shares) < known:
+                rows = rows_of(truth, walked.paths[: len(shares) + 1])
+                shares.append(round(truth.volume(rows) / truth.most, 6))
+    seconds = round((time.process_time() - begun) / len(shares), 4)
+    # Whoever has all of it keeps it; whoever has no more paths to propose has what it has.
+    return {
+        "what": "search",
+        "table": name,
+        "optimizer": label,
+        "seed": seed,
+        "budget": budget,
+        "shares": [shares[min(k, len(shares)) - 1] for k in MARKS if k <= budget],
+        "last": shares[-1],
+        "whole": next((i + 1 for i, s in enumerate(shares) if s > _WHOLE), None),
+        "seconds": seconds,
+    }
+
+
+def plant(name: str, optimizer: str, seed: int, budget: int) -> Record:
+    """One run on a planted truth: after how many evaluations the best path is found."""
+    truth = PLANTED[name]()
+    label, made = parse_optimizer(_with_penalty(optimizer, name))
+    walked = walk(truth, made, seed, budget)
+    at = walked.paths.index(truth.best) + 1 if truth.best in walked.paths else None
+    return {
+        "what": "planted",
+        "table": name,
+        "optimizer": label,
+        "seed": seed,
+        "budget": budget,
+        "found": at,
+    }
+
+
+def _with_penalty(optimizer: str, name: str) -> str:
+    """Whoever knows a price of length pays it where a layer is redundant."""
+    if name != "redundant" or optimizer not in ("hm3", "evolution"):
+        return optimizer
+    return f"{{{optimizer}: {{length_penalty: {LENGTH_PENALTY}}}}}"
+
+
+def unseen(name: str, known: int, seed: int) -> list[Record]:
+    """Advice for withheld preferences, and what its rivals would have given.
+
+    Regrets are relative: 0 is the exact optimum of the preference, 1 the best source.
+    """
+    from mergekit_mo.optimizers._advice import Adviser
+    from mergekit_mo.optimizers._lessons import settled, tchebycheff
+    from mergekit_mo.optimizers.evolution import Evolution
+    from mergekit_mo.optimizers.hm3 import HM3
+
+    truth = table(name)
+    every = np.array(list(truth.scores.values()))  # n x m
+    ideal = np.maximum(every.max(axis=0), truth.parents.max(axis=0))
+    others = len(truth.goals) - 1
+    withheld = settled(np.array([[s, *[(1 - s) / others] * others] for s in _SHARES]))
+    found = []
+    with archive_of(truth) as archive:
+        walk(truth, HM3(), seed, known, archive)
+        adviser = Adviser(space_of(truth), archive, seed, withheld)
+        for i, preference in enumerate(withheld):
+
+            def worth(Y: np.ndarray, wanted: np.ndarray = preference) -> np.ndarray:
+                return tchebycheff(Y, wanted[None], ideal)[0]
+
+            best, source = worth(every).max(), worth(truth.parents).max()
+            advised = adviser.advise(preference)
+            # The nearest preference that it did train on lies just outside of the withheld ones.
+            nearest = adviser.advise(settled(np.abs(preference + _shifted(others))))
+            answers = {
+                "policy": [advised.point[1]] if advised else [],
+                "nearest": [nearest.point[1]] if nearest else [],
+                "look-up": [t.path for t in archive.candidates],
+            }
+            regrets = {
+                who: float((best - worth(rows_of(truth, paths)).max()) / (best - source))
+                for who, paths in answers.items()
+                if paths
+            }
+            found.append({"preference": round(float(_SHARES[i]), 3), "regrets": regrets})
+            if advised and best - source > 0:
+                found[-1]["promised"] = bool(advised.worth > advised.archived)
+        walked = walk(truth, Evolution(), seed, known + _MORE, archive)
+    rows = rows_of(truth, walked.paths)
+    records = []
+    for i, entry in enumerate(found):
+        wanted = withheld[i]
+        values = tchebycheff(every, wanted[None], ideal)[0]
+        source = tchebycheff(truth.parents, wanted[None], ideal)[0].max()
+        more = tchebycheff(rows, wanted[None], ideal)[0].max()
+        entry["regrets"]["evolution +20"] = float((values.max() - more) / (values.max() - source))
+        head = {"what": "unseen", "table": name, "optimizer": f"after {known}", "seed": seed}
+        records.append({**head, **entry})
+    return records
+
+
+def _shifted(others: int) -> np.ndarray:
+    return np.array([0.05, *[-0.05 / others] * others])
+
+
+def records() -> list[Record]:
+    """All that is recorded."""
+    if not RESULTS.exists():
+        return []
+    return [json.loads(line) for line in RESULTS.read_text(encoding="utf-8").splitlines()]
+
+
+def record(entries: Sequence[Record]) -> None:
+    """Appends lines."""
+    with FileLock(RESULTS.with_name(f".{RESULTS.name}.lock")), RESULTS.open("a") as file:
+        file.writelines(json.dumps(entry, separators=(",", ":")) + "\n" for entry in entries)
+
+
+def _key(entry: Record) -> tuple[object, ...]:
+    return tuple(entry.get(k) for k in ("what", "table", "optimizer", "seed", "budget"))
+
+
+def report() -> Iterator[str]:
+    """Every table, from what is recorded."""
+    groups: dict[tuple[str, str, str, int | None], list[Record]] = defaultdict(list)
+    for entry in {json.dumps(e, sort_keys=True): e for e in records()}.values():
+        groups[entry["what"], entry["table"], entry["optimizer"], entry.get("budget")].append(entry)
+    yield "Share of the exact front's hypervolume, mean (least) over seeds; whole: seeds, median"
+    for (what, name, optimizer, budget), own in sorted(groups.items(), key=str):
+        if what != "search":
+            continue
+        marks = [k for k in MARKS if k <= (budget or 0)]
+        cells = []
+        for i, mark in enumerate(marks):
+            values = [e["shares"][i] for e in own]
+            cells.append(f"{mark}: {statistics.mean(values):.4f} ({min(values):.4f})")
+        whole = [e["whole"] for e in own if e["whole"]]
+        middle = f" at {statistics.median(whole):.0f}" if whole else ""
+        cells.append(f"whole {len(whole)}/{len(own)}{middle}")
+        cells.append(f"{statistics.mean(e['seconds'] for e in own):.2f} s")
+        yield f"{name:6} {optimizer:44} {'  '.join(cells)}"
+    yield "\nPlanted truths: seeds that found the best path within the budget; median evaluations"
+    for (what, name, optimizer, budget), own in sorted(groups.items(), key=str):
+        if what == "planted":
+            at = sorted(e["found"] or float("inf") for e in own)
+            found = sum(e["found"] is not None for e in own)
+            middle = statistics.median(at)
+            shown = f"{middle:.0f}" if middle < float("inf") else "-"
+            yield f"{name:10} {optimizer:40} {found}/{len(own)} of {budget}  median {shown}"
+    yield "\nRegret for withheld preferences, 0 the optimum, 1 the best source; mean, median"
+    for (what, name, optimizer, _), own in sorted(groups.items(), key=str):
+        if what != "unseen":
+            continue
+        cells = []
+        for who in ("policy", "nearest", "look-up", "evolution +20"):
+            values = [e["regrets"][who] for e in own if who in e["regrets"]]
+            if values:
+                middle = statistics.median(values)
+                cells.append(f"{who} {statistics.mean(values):.4f}, {middle:.4f} ({len(values)})")
+        yield f"{name:6} {optimizer:10} {'  '.join(cells)}"
+
+
+def main() -> None:
+    """Reads the command line and does what it says."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("command", choices=("score", "run", "planted", "unseen", "table"))
+    parser.add_argument("--tables", nargs="+", choices=TABLES, default=["wren", "heron"])
+    parser.add_argument("--optimizers", nargs="+", default=list(RIVALS))
+    parser.add_argument("--seeds", default="0-19")
+    parser.add_argument("--budget", type=int)
+    parser.add_argument("--minutes", type=float, default=1e9, help="after which no new run begins")
+    given = parser.parse_args()
+    if given.command == "table":
+        print("\n".join(report()))
+        return
+    import torch
+
+    torch.set_num_threads(1)
+    until = time.monotonic() + 60 * given.minutes
+    if given.command == "score":
+        _score(given.tables, until)
+        return
+    first, _, last = given.seeds.partition("-")
+    done = {_key(entry) for entry in records()}
+    for seed in range(int(first), int(last or first) + 1):
+        for head, job in _jobs(given, seed):
+            if time.monotonic() > until:
+                return
+            if head not in done:
+                entries = job()
+                record(entries)
+                print(json.dumps(entries[-1]), flush=True)
+
+
+def _jobs(given: argparse.Namespace, seed: int) -> Iterator[tuple[tuple[object, ...], Any]]:
+    """What a command has to do with a seed."""
+    if given.command == "unseen":
+        for name in given.tables:
+            for known in ADVISED:
+                head = ("unseen", name, f"after {known}", seed, None)
+                yield head, lambda name=name, known=known: unseen(name, known, seed)
+        return
+    searched = given.command == "run"
+    budget = given.budget or (BUDGET if searched else 100)
+    for name in given.tables if searched else PLANTED:
+        for text in given.optimizers:
+            label = parse_optimizer(text if searched else _with_penalty(text, name))[0]
+            what, one = ("search", search) if searched else ("planted", plant)
+            head = (what, name, label, seed, budget)
+            yield head, lambda one=one, n=name, t=text: [one(n, t, seed, budget)]
+
+
+def _score(names: Sequence[str], until: float) -> None:
+    for name in names:
+        for count in score_all(FAMILIES[name]):
+            if count % 50 == 0:
+                print(f"{name}: {count} rows", flush=True)
+            if time.monotonic() > until:
+                return
+        print(f"{name}: {memo_of(FAMILIES[name]).export():,} bytes")
+
+
+if __name__ == "__main__":
+    main()

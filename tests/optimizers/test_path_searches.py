@@ -1,0 +1,127 @@
+"""Every optimizer of paths keeps the promises of both suites."""
+
+import pytest
+
+from mergekit_mo.layers import MERGE, Layers
+from mergekit_mo.optimizers import Optimizer
+from mergekit_mo.optimizers import _hm3_paper as paper
+from mergekit_mo.optimizers.evolution import Evolution
+from mergekit_mo.optimizers.hm3 import HM3
+from mergekit_mo.optimizers.mutation import Mutation
+from mergekit_mo.optimizers.random import Random
+from mergekit_mo.testing.optimizers import OptimizerSuite
+from mergekit_mo.testing.paths import RULES, PathSuite, path_space, walked
+from mergekit_mo.testing.planted import plain_space
+
+
+class TestEvolution(OptimizerSuite, PathSuite):
+    @pytest.fixture
+    def optimizer(self) -> Optimizer:
+        return Evolution()
+
+
+class TestMutation(OptimizerSuite, PathSuite):
+    @pytest.fixture
+    def optimizer(self) -> Optimizer:
+        return Mutation()
+
+
+class TestRandomPaths(PathSuite):
+    @pytest.fixture
+    def optimizer(self) -> Optimizer:
+        return Random()
+
+
+class TestHM3(PathSuite):
+    @pytest.fixture
+    def optimizer(self) -> Optimizer:
+        return HM3(initial=4)
+
+
+class TestHM3Published(PathSuite):
+    @pytest.fixture
+    def optimizer(self) -> Optimizer:
+        return HM3(variant="paper", preferences=2)
+
+
+@pytest.mark.parametrize(
+    "optimizer",
+    [HM3(), HM3(variant="paper"), Evolution(), Mutation()],
+    ids=lambda o: type(o).__name__,
+)
+def test_a_recipe_without_layers_is_refused(optimizer: Optimizer) -> None:
+    why = optimizer.refusal(50, plain_space(2), 2)
+    assert "paths over layers" in why
+    assert "layers: {" in why
+
+
+def test_with_layers_nothing_is_refused() -> None:
+    space = path_space(RULES["swaps"])
+    assert not any(o.refusal(50, space, 2) for o in (HM3(), Evolution(), Mutation()))
+    assert "initial" in HM3(initial=50).refusal(50, space, 2)
+    assert "no hole" in HM3(levels="parameters").refusal(50, space, 2).replace("none", "no hole")
+
+
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        ({"variant": "v1"}, "variant"),
+        ({"levels": "none"}, "levels"),
+        ({"group": 0}, "group"),
+        ({"neighbours": 1.5}, "neighbours"),
+        ({"length_penalty": -1}, "length_penalty"),
+        ({"exploration": 2}, "exploration"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(settings: dict[str, object], named: str) -> None:
+    with pytest.raises(ValueError, match=named):
+        HM3(**settings)  # type: ignore[arg-type]
+
+
+def test_holes_and_paths_take_turns() -> None:
+    space = path_space(Layers((MERGE, "a/one"), (5, 5), 5, 5), 2)
+    straight = space.layers.straight if space.layers else ()
+    with walked(space, 20) as archive:
+        found = [space.settled(c) for c in HM3(initial=4).ask(space, archive, 4, _seed())]
+    assert sum(c.path == straight for c in found) == 2
+    assert len({c.path for c in found}) == 3
+
+
+def test_levels_can_be_searched_alone() -> None:
+    space = path_space(Layers((MERGE, "a/one"), (5, 5), 5, 5), 2)
+    straight = space.layers.straight if space.layers else ()
+    with walked(space, 20) as archive:
+        above = HM3(initial=4, levels="parameters").ask(space, archive, 2, _seed())
+        below = HM3(initial=4, levels="paths").ask(space, archive, 2, _seed())
+    assert {space.settled(c).path for c in above} == {straight}
+    assert straight not in {c.path for c in below}
+
+
+def test_the_published_learners_come_to_the_same_without_what_is_kept() -> None:
+    space = path_space(RULES["lengths"])
+    optimizer = HM3(variant="paper", preferences=2)
+    with walked(space, 2) as archive:
+        for ask in range(6):
+            kept = optimizer.ask(space, archive, 1, _seed(ask))
+            paper.forget()
+            assert optimizer.ask(space, archive, 1, _seed(ask)) == kept
+            from mergekit_mo.testing.paths import sum_of_layers
+            from mergekit_mo.testing.planted import scored
+
+            (trial,) = archive.propose("candidate", [(kept[0], {})], ask)
+            values = sum_of_layers(kept[0].path or ())
+            archive.finish(trial.number, scored(archive.goals, values), 0.0)
+
+
+def test_the_published_merge_weighs_sources_by_the_preference() -> None:
+    space = path_space(RULES["swaps"], 2)
+    with walked(space, 0) as archive:
+        found = HM3(variant="paper", preferences=3).ask(space, archive, 3, _seed())
+    assert len({c.unit for c in found}) == 3
+    assert all(sum(c.unit) == pytest.approx(1, abs=1e-5) for c in found)
+
+
+def _seed(ask: int = 3):  # type: ignore[no-untyped-def]
+    from numpy.random import SeedSequence
+
+    return SeedSequence((5, ask))
