@@ -36,7 +36,7 @@ from filelock import FileLock  # noqa: E402
 from benchmarks._paths import TABLES, memo_of, score_all, table  # noqa: E402
 from benchmarks._planted import LENGTH_PENALTY, PLANTED  # noqa: E402
 from benchmarks._runs import parse_optimizer  # noqa: E402
-from benchmarks._walks import archive_of, rows_of, space_of, walk  # noqa: E402
+from benchmarks._walks import archive_of, rows_of, walk  # noqa: E402
 from benchmarks.families import FAMILIES  # noqa: E402
 
 RESULTS = ROOT / "benchmarks" / "data" / "paths.jsonl"
@@ -130,7 +130,7 @@ def unseen(name: str, known: int, seed: int) -> list[Record]:
     found = []
     with archive_of(truth) as archive:
         walk(truth, HM3(), seed, known, archive)
-        adviser = Adviser(space_of(truth), archive, seed, withheld)
+        adviser = Adviser(truth.layers, archive, seed, withheld)
         for i, preference in enumerate(withheld):
 
             def worth(Y: np.ndarray, wanted: np.ndarray = preference) -> np.ndarray:

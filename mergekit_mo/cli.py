@@ -24,6 +24,7 @@ _ORDER = {
     "search": "search a recipe: the best trade-offs become mergekit YAMLs",
     "front": "show the best trade-offs of a run beside its parents",
     "pick": "choose one trial of a run, and print its mergekit YAML",
+    "advise": "suggest a merge for a preference: of the front, and a new one",
     "merge": "write a trial's model, bit for bit what was scored",
     "report": "write a run as one page for a browser, or follow it live",
     "card": "print the model card of a trial",

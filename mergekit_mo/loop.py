@@ -30,6 +30,7 @@ from mergekit_mo.objectives import Objective
 from mergekit_mo.preflight import Ready
 from mergekit_mo.problems import UserError
 from mergekit_mo.report import report_text
+from mergekit_mo.space import Candidate
 from mergekit_mo.trial import Role, Split, Trial
 
 if TYPE_CHECKING:
@@ -67,6 +68,34 @@ def search(ready: Ready, out: Path, *, resume: bool = False) -> Generator[Event,
         export.write_outputs(archive, ready, out)
         write_file(out / "report.html", report_text(archive, out))
         yield Ended(archive, out, archive.front())
+
+
+def score(ready: Ready, out: Path, candidate: Candidate) -> Trial:
+    """Scores one more candidate of a run that has ended, and records it beyond the budget.
+
+    Args:
+        ready: the run's own recipe, from `preflight.prepare`.
+        out: the run folder.
+        candidate: whoever proposed it.
+
+    Returns:
+        The trial, with its scores or its error.
+
+    Raises:
+        UserError: the folder holds another run, or is in use.
+    """
+    with locked(out), _open(ready, out, resume=True) as archive:
+        ready = replace(ready, threads=archive.fact("threads"))
+        entry = (ready.space.settled(candidate), ready.space.config(candidate.unit))
+        trials = archive.propose("candidate", [entry], archive.asks)
+        executor: Executor[Job, Outcome] = Inline(ready.evaluator())
+        try:
+            for _ in _run(archive, executor, trials):
+                pass
+        finally:
+            executor.close()
+        export.write_outputs(archive, ready, out)
+        return next(t for t in archive.trials if t.number == trials[0].number)
 
 
 def check_folder(ready: Ready, out: Path, *, resume: bool) -> None:

@@ -13,6 +13,7 @@ import torch
 from numpy.random import SeedSequence
 
 from mergekit_mo.archive import Archive
+from mergekit_mo.layers import Layers
 from mergekit_mo.optimizers._guess import Guess
 from mergekit_mo.optimizers._lessons import Lessons, lessons, settled
 from mergekit_mo.optimizers._paths import Point, taken
@@ -20,7 +21,6 @@ from mergekit_mo.optimizers._policy import Policy
 from mergekit_mo.optimizers._private import private_torch
 from mergekit_mo.optimizers._training import Course, trained
 from mergekit_mo.pareto import Matrix
-from mergekit_mo.space import Space
 
 COURSE = Course(copies=40, rounds=30, optimism=0.0)
 """Longer than in a search, which trains often; and what is expected, not what is hoped."""
@@ -49,7 +49,7 @@ class Adviser:
     """A policy and a guess, trained from an archive.
 
     Args:
-        space: with layers.
+        layers: the paths.
         archive: of the run; four finished candidates or more.
         seed: of the training.
         withheld: `k x m` preferences that the policy must not train near, to test it on.
@@ -58,22 +58,21 @@ class Adviser:
 
     def __init__(
         self,
-        space: Space,
+        layers: Layers,
         archive: Archive,
         seed: int = 0,
         withheld: Matrix | None = None,
         length_penalty: float = 0.0,
     ) -> None:
-        assert space.layers is not None
-        self.told: Lessons = lessons(space, archive, length_penalty)
-        self._known = taken(space, archive)
+        self.told: Lessons = lessons(layers, archive, length_penalty)
+        self._known = taken(layers, archive)
         self._seed = seed
         first, second = SeedSequence((seed, self.told.n)).generate_state(2)
         with private_torch(int(first)):
-            self.guess = Guess(space.layers, self.told)
+            self.guess = Guess(layers, self.told)
             rng = np.random.default_rng(int(second))
             self.policy: Policy = trained(
-                space.layers, self.told, self.guess, COURSE, rng, withheld=withheld
+                layers, self.told, self.guess, COURSE, rng, withheld=withheld
             )
 
     def advise(self, preference: Matrix) -> Advice | None:

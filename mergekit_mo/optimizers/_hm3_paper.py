@@ -64,9 +64,9 @@ def proposed(
         _Learner(i, w, _merge(settings, space, archive, w), space.layers, settings, run)
         for i, w in enumerate(vectors)
     ]
-    told = lessons(space, archive)
+    told = lessons(space.layers, archive)
     scores = dict(zip(zip(told.units, told.paths, strict=True), told.Y, strict=True))
-    gone = taken(space, archive)
+    gone = taken(space.layers, archive)
     first = sum(t.origin == _ORIGIN for t in archive.candidates) % len(learners)
     turns = learners[first:] + learners[:first]
     found: list[Candidate] = []

@@ -13,12 +13,11 @@ import numpy as np
 from numpy.random import Generator
 
 from mergekit_mo.archive import Archive
-from mergekit_mo.layers import Path
+from mergekit_mo.layers import Layers, Path
 from mergekit_mo.optimizers._paths import Unit
 from mergekit_mo.optimizers._standing import standing
 from mergekit_mo.pareto import Matrix, nondominated
 from mergekit_mo.scales import REFERENCE
-from mergekit_mo.space import Space
 from mergekit_mo.trial import Trial
 
 AUGMENTATION = 0.05  # of the sum in the augmented Tchebycheff value, as in ParEGO
@@ -80,18 +79,18 @@ class Lessons:
         return [int(i) for i in able[nondominated(self.Y[able])]]
 
 
-def lessons(space: Space, archive: Archive, length_penalty: float = 0.0) -> Lessons:
+def lessons(layers: Layers | None, archive: Archive, length_penalty: float = 0.0) -> Lessons:
     """What an archive teaches.
 
     Args:
-        space: of the candidates.
+        layers: the paths; None where layers are not searched.
         archive: every trial so far.
         length_penalty: what a path as long as the straight one costs, on the anchored scales.
     """
     done = [t for t in archive.candidates if t.unit is not None and _scored(t)]
     both = standing(archive, [*done, *(t for t in archive.references if _scored(t))])
     Y, violations = both.Y, both.violations[: len(done)]
-    straight = space.layers.straight if space.layers else None
+    straight = layers.straight if layers else None
     paths = tuple(t.path or straight for t in done)
     if straight and length_penalty and done:
         lengths = np.array([len(p or ()) for p in paths]) / len(straight)  # n

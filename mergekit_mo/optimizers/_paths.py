@@ -185,13 +185,10 @@ def perturbed(space: Space, unit: Sequence[float], rng: Generator, width: float)
     return space.snap(moved)
 
 
-def taken(space: Space, archive: Archive) -> set[Point]:
+def taken(layers: Layers | None, archive: Archive) -> set[Point]:
     """What has been proposed before, paths in their one form."""
-    return {(t.unit, _whole(space, t.path)) for t in archive.candidates if t.unit is not None}
-
-
-def _whole(space: Space, path: Path | None) -> Path | None:
-    return path if path or space.layers is None else space.layers.straight
+    straight = layers.straight if layers else None
+    return {(t.unit, t.path or straight) for t in archive.candidates if t.unit is not None}
 
 
 def fresh(

@@ -21,7 +21,7 @@ class Learning:
         discount: of later rewards, gamma.
         trace: the factor of generalised advantage estimation, lambda.
         value: the weight of the value loss.
-        entropy: the weight of the entropy bonus.
+        entropy: the weight of the entropy bonus, beside advantages of standard deviation 1.
         rate: Adam's step.
         epochs: how often each batch of episodes is gone through.
         norm: of the gradient, at most.
@@ -31,7 +31,7 @@ class Learning:
     discount: float = 1.0
     trace: float = 0.95
     value: float = 0.5
-    entropy: float = 0.02
+    entropy: float = 0.2
     rate: float = 5e-3
     epochs: int = 2
     norm: float = 1.0

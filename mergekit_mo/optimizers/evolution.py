@@ -80,7 +80,10 @@ class Evolution(Optimizer):
     ) -> list[Candidate]:
         """See `Optimizer.ask`."""
         rng = np.random.default_rng(seed)
-        known, told = taken(space, archive), lessons(space, archive, self.length_penalty)
+        known, told = (
+            taken(space.layers, archive),
+            lessons(space.layers, archive, self.length_penalty),
+        )
         found: list[Candidate] = []
         for point in first_points(space):
             if len(found) < count and point not in known:

@@ -127,7 +127,7 @@ class HM3(Optimizer):
         self, space: Space, archive: Archive, count: int, seed: SeedSequence
     ) -> list[Candidate]:
         """See `Optimizer.ask`."""
-        known = taken(space, archive)
+        known = taken(space.layers, archive)
         rng = np.random.default_rng(seed)
         if self.variant == "paper" and space.layers:
             from mergekit_mo.optimizers._hm3_paper import proposed
@@ -166,7 +166,7 @@ class HM3(Optimizer):
         if count <= 0:
             return []
         assert space.layers is not None
-        told = lessons(space, archive, self.length_penalty)
+        told = lessons(space.layers, archive, self.length_penalty)
         walked = sum(t.path is not None for t in archive.candidates if t.status != "failed")
         first = min(count, max(0, self.initial - walked))
         if told.n < _LEAST_LEARNT:

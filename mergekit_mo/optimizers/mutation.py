@@ -45,7 +45,7 @@ class Mutation(Optimizer):
     ) -> list[Candidate]:
         """See `Optimizer.ask`."""
         rng = np.random.default_rng(seed)
-        known = taken(space, archive)
+        known = taken(space.layers, archive)
         found: list[Candidate] = []
         for _ in range(_TRIES * count):
             if len(found) == count:

@@ -36,7 +36,7 @@ class Random(Optimizer):
         if space.layers is None:
             return uniform(space, archive, count, seed)
         rng = np.random.default_rng(seed)
-        return fresh(space, taken(space, archive), count, rng, "random")
+        return fresh(space, taken(space.layers, archive), count, rng, "random")
 
 
 def uniform(

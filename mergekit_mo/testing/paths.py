@@ -112,9 +112,8 @@ class PathSuite:
         straight = space.layers.straight
         known = {(t.unit, t.path or straight) for t in archive.candidates}
         before = archive.trials
-        found = [
-            space.settled(c) for c in optimizer.ask(space, archive, count, SeedSequence((0, 7)))
-        ]
+        asked = optimizer.ask(space, archive, count, SeedSequence((0, 7)))
+        found = [space.settled(candidate) for candidate in asked]
         points = {(c.unit, c.path) for c in found}
         assert len(points) == len(found) == count
         assert not points & known, "a candidate is proposed that has been tried"

@@ -1,6 +1,7 @@
 """Every optimizer of paths keeps the promises of both suites."""
 
 import pytest
+from numpy.random import SeedSequence
 
 from mergekit_mo.layers import MERGE, Layers
 from mergekit_mo.optimizers import Optimizer
@@ -10,8 +11,8 @@ from mergekit_mo.optimizers.hm3 import HM3
 from mergekit_mo.optimizers.mutation import Mutation
 from mergekit_mo.optimizers.random import Random
 from mergekit_mo.testing.optimizers import OptimizerSuite
-from mergekit_mo.testing.paths import RULES, PathSuite, path_space, walked
-from mergekit_mo.testing.planted import plain_space
+from mergekit_mo.testing.paths import RULES, PathSuite, path_space, sum_of_layers, walked
+from mergekit_mo.testing.planted import plain_space, scored
 
 
 class TestEvolution(OptimizerSuite, PathSuite):
@@ -45,9 +46,7 @@ class TestHM3Published(PathSuite):
 
 
 @pytest.mark.parametrize(
-    "optimizer",
-    [HM3(), HM3(variant="paper"), Evolution(), Mutation()],
-    ids=lambda o: type(o).__name__,
+    "optimizer", [HM3(), HM3(variant="paper"), Evolution(), Mutation()], ids=repr
 )
 def test_a_recipe_without_layers_is_refused(optimizer: Optimizer) -> None:
     why = optimizer.refusal(50, plain_space(2), 2)
@@ -59,7 +58,7 @@ def test_with_layers_nothing_is_refused() -> None:
     space = path_space(RULES["swaps"])
     assert not any(o.refusal(50, space, 2) for o in (HM3(), Evolution(), Mutation()))
     assert "initial" in HM3(initial=50).refusal(50, space, 2)
-    assert "no hole" in HM3(levels="parameters").refusal(50, space, 2).replace("none", "no hole")
+    assert "has none" in HM3(levels="parameters").refusal(50, space, 2)
 
 
 @pytest.mark.parametrize(
@@ -81,10 +80,10 @@ def test_settings_that_make_no_sense_are_refused(settings: dict[str, object], na
 def test_holes_and_paths_take_turns() -> None:
     space = path_space(Layers((MERGE, "a/one"), (5, 5), 5, 5), 2)
     straight = space.layers.straight if space.layers else ()
-    with walked(space, 20) as archive:
+    with walked(space, 16) as archive:
         found = [space.settled(c) for c in HM3(initial=4).ask(space, archive, 4, _seed())]
     assert sum(c.path == straight for c in found) == 2
-    assert len({c.path for c in found}) == 3
+    assert found[0].path == straight != found[-1].path
 
 
 def test_levels_can_be_searched_alone() -> None:
@@ -105,9 +104,6 @@ def test_the_published_learners_come_to_the_same_without_what_is_kept() -> None:
             kept = optimizer.ask(space, archive, 1, _seed(ask))
             paper.forget()
             assert optimizer.ask(space, archive, 1, _seed(ask)) == kept
-            from mergekit_mo.testing.paths import sum_of_layers
-            from mergekit_mo.testing.planted import scored
-
             (trial,) = archive.propose("candidate", [(kept[0], {})], ask)
             values = sum_of_layers(kept[0].path or ())
             archive.finish(trial.number, scored(archive.goals, values), 0.0)
@@ -121,7 +117,5 @@ def test_the_published_merge_weighs_sources_by_the_preference() -> None:
     assert all(sum(c.unit) == pytest.approx(1, abs=1e-5) for c in found)
 
 
-def _seed(ask: int = 3):  # type: ignore[no-untyped-def]
-    from numpy.random import SeedSequence
-
+def _seed(ask: int = 3) -> SeedSequence:
     return SeedSequence((5, ask))

@@ -1,4 +1,5 @@
 import random
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -65,18 +66,19 @@ def test_changed_crossed_and_drawn_paths_are_allowed(layers: Layers, seed: int) 
 
 
 @pytest.mark.parametrize("name", RULES)
-def test_every_path_is_listed_once_and_all_are_drawn_alike(name: str) -> None:
-    layers = RULES[name]
-    listed = list(every_path(layers))
-    assert len(set(listed)) == len(listed) == layers.count
-    small = Layers(("a/one", "a/two"), (3, 3), 2, 4, skip=1, repeat=1)
+def test_every_path_is_listed_once(name: str) -> None:
+    listed = list(every_path(RULES[name]))
+    assert len(set(listed)) == len(listed) == RULES[name].count
+
+
+def test_each_path_is_drawn_as_often_as_any_other() -> None:
+    layers = Layers(("a/one", "a/two"), (3, 3), 2, 4, skip=1, repeat=1)
     rng = np.random.default_rng(0)
-    counts: dict[Path, int] = {}
-    for _ in range(40 * small.count):
-        path = drawn_path(small, rng)
-        counts[path] = counts.get(path, 0) + 1
-    assert len(counts) == small.count
-    assert max(counts.values()) < 2.5 * min(counts.values())
+    counts = Counter(drawn_path(layers, rng) for _ in range(20 * layers.count))
+    assert set(counts) == set(every_path(layers))
+    surprise = sum((n - 20) ** 2 / 20 for n in counts.values())
+    free = layers.count - 1
+    assert abs(surprise - free) < 4 * (2 * free) ** 0.5  # chi-squared: mean and sd
 
 
 def test_what_was_walked_is_judged_by_the_probabilities_it_was_walked_with() -> None:
@@ -90,7 +92,7 @@ def test_what_was_walked_is_judged_by_the_probabilities_it_was_walked_with() -> 
         logs = torch.where(episodes.alive, policy(episodes).logs, 0.0).sum(dim=1)
         sampled = policy.sample(wanted)
         again = policy.walked(list(sampled.paths), wanted)
-    assert float(logs.exp().sum()) == pytest.approx(1.0, abs=1e-4)
+    assert float(logs.detach().exp().sum()) == pytest.approx(1.0, abs=1e-4)
     assert (sampled.actions[sampled.alive] == again.actions[again.alive]).all()
     assert (sampled.masks[sampled.alive] == again.masks[again.alive]).all()
 
@@ -111,9 +113,9 @@ def test_the_policy_solves_a_small_known_problem() -> None:
     course = Course(preferences=2, episodes=32)
     with private_torch(3):
         policy = Policy(layers, 2)
-        optimizer = torch.optim.Adam(policy.parameters(), lr=1e-2)
+        optimizer = torch.optim.Adam(policy.parameters(), lr=course.learning.rate)
         preferences = torch.eye(2).repeat_interleave(32, dim=0)
-        for _ in range(120):
+        for _ in range(160):
             episodes = policy.sample(preferences)
             rewards = torch.tensor(
                 [_right(path, wanted[i // 32]) for i, path in enumerate(episodes.paths)]
@@ -160,5 +162,5 @@ def test_one_policy_serves_opposed_preferences() -> None:
         found = policy.sample(torch.tensor(np.repeat(ends, 32, axis=0), dtype=torch.float)).paths
     first = np.mean([_shares(path) for path in found[:32]], axis=0)
     second = np.mean([_shares(path) for path in found[32:]], axis=0)
-    assert first[0] > 0.7 > 0.3 > first[1]
-    assert second[1] > 0.7 > 0.3 > second[0]
+    assert min(first[0], second[1]) > 0.7
+    assert max(first[1], second[0]) < 0.3

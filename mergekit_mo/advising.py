@@ -1,0 +1,99 @@
+"""A suggestion for a preference: the nearest of the front, and a candidate that was never scored.
+
+Rule: what was not scored says so wherever it stands; the front's member comes first, because the
+look-up is what nothing has beaten so far (`benchmarks/paths.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from mergekit_mo.archive import Archive
+from mergekit_mo.choose import prefer
+from mergekit_mo.problems import UserError
+from mergekit_mo.slicing import documents
+from mergekit_mo.space import Candidate
+from mergekit_mo.traded import Choice
+
+_LEAST = 8  # finished candidates, below which a policy has nothing to learn
+
+
+@dataclass(frozen=True)
+class Suggestion:
+    """What a preference is advised.
+
+    Attributes:
+        known: the nearest trial of the front.
+        new: a candidate that no trial has; None where there is none, and `why` says why not.
+        layers: its layers, as people read them.
+        documents: its configurations, as `mergekit-yaml` or `mergekit-multi` take them.
+        expected: its guessed scores by goal, in the goals' own units; a guess, no measurement.
+        why: there is no new one.
+    """
+
+    known: Choice
+    new: Candidate | None = None
+    layers: str = ""
+    documents: tuple[dict[str, Any], ...] = ()
+    expected: Mapping[str, float] | None = None
+    why: str = ""
+
+
+def suggest(archive: Archive, weights: Mapping[str, float]) -> Suggestion:
+    """The front's nearest member and, where layers were searched, a new candidate.
+
+    Args:
+        archive: of the run; nothing is written to it.
+        weights: by goal, not negative, of any sum.
+
+    Raises:
+        UserError: the front is empty, or the weights make no sense.
+    """
+    known = prefer(archive, weights)
+    layers = archive.layers
+    if layers is None:
+        return Suggestion(known, why="this run searched no layers, so no policy learnt from it")
+    done = [t for t in archive.candidates if t.status == "done"]
+    if len(done) < _LEAST:
+        return Suggestion(known, why=f"a policy learns from {_LEAST} trials or more: {len(done)}")
+    import torch
+
+    from mergekit_mo.optimizers._advice import Adviser
+
+    wanted = np.array([weights.get(goal.name, 0.0) for goal in archive.goals])
+    try:
+        advice = Adviser(layers, archive, length_penalty=_penalty(archive)).advise(wanted)
+    except torch.linalg.LinAlgError as error:
+        raise UserError(f"the trials are too alike to learn from ({error})") from error
+    if advice is None:
+        return Suggestion(known, why="every path that the policy would take has been tried")
+    unit, path = advice.point
+    assert path is not None
+    config = next(t.config for t in done if t.unit == unit)
+    return Suggestion(
+        known,
+        Candidate(unit, "advise", path),
+        layers.text(path),
+        documents(config, layers.walk(path), layers.merge_depth),
+        _own_units(archive, advice.expected),
+    )
+
+
+def _penalty(archive: Archive) -> float:
+    """What length cost in the search itself."""
+    _, settings = (archive.fact("search") or {}).get("optimizer") or ("", {})
+    return float(settings.get("length_penalty", 0.0))
+
+
+def _own_units(archive: Archive, expected: Any) -> dict[str, float] | None:
+    """Guessed scores in the goals' units; None where a goal has no anchors to scale them by."""
+    if not all(scale.anchored for scale in archive.scales) or _penalty(archive):
+        return None
+    return {
+        s.goal.name: s.worst + s.goal.sign * float(y) * s.width
+        for s, y in zip(archive.scales, expected, strict=True)
+    }

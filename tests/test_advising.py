@@ -1,0 +1,86 @@
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+from click.testing import CliRunner, Result
+
+from mergekit_mo.advising import suggest
+from mergekit_mo.archive import Archive
+from mergekit_mo.cli import main
+from mergekit_mo.testing.paths import RULES, path_space, walked
+from tests.toy import Toy, run
+
+TASKS = [{"task": "tasks/choice.yaml"}, {"task": "tasks/bits.yaml"}]
+
+
+@pytest.fixture(scope="module")
+def searched(toy: Toy, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A short run over layers and holes."""
+    recipe = toy.recipe(
+        "advised", objectives=TASKS, layers={"repeat": 1}, optimizer="evolution", budget=12
+    )
+    out = tmp_path_factory.mktemp("advised") / "run"
+    list(run(recipe, out))
+    return out
+
+
+def advise(out: Path, *words: str) -> Result:
+    return CliRunner().invoke(main, ["advise", str(out), *words])
+
+
+def test_a_suggestion_is_new_allowed_and_the_same_again() -> None:
+    space = path_space(RULES["swaps"])
+    layers = space.layers
+    assert layers is not None
+    with walked(space, 20) as archive:
+        archive.remember("layers", layers.facts())
+        found, again = (suggest(archive, {"g0": 0.7, "g1": 0.3}) for _ in range(2))
+        assert found.new is not None
+        assert found.new == again.new
+        assert found.new.path not in {t.path for t in archive.candidates}
+        assert layers.allowed(found.new.path or ())
+        assert found.known.trial in archive.front()
+
+
+def test_a_run_without_layers_has_the_front_to_offer() -> None:
+    with walked(path_space(RULES["swaps"]), 20) as archive:
+        found = suggest(archive, {"g0": 1.0})
+    assert found.new is None
+    assert "no layers" in found.why
+
+
+def test_both_suggestions_are_yaml_and_the_new_one_says_that_it_is_unscored(
+    searched: Path,
+) -> None:
+    done = advise(searched, "--prefer", "choice=0.7,bits=0.3")
+    assert done.exit_code == 0, done.output
+    known, _, new = done.stdout.partition("# new, unscored")
+    assert known.startswith("# trial ")
+    assert all(yaml.safe_load_all(known))
+    assert list(yaml.safe_load_all(new))[-1]["slices"]
+    assert "guessed, not measured" in done.stderr
+    assert "--evaluate" in done.stderr
+
+
+def test_an_unknown_goal_ends_in_words(searched: Path) -> None:
+    done = advise(searched, "--prefer", "choise=1")
+    assert done.exit_code == 2
+    assert "did you mean 'choice'" in done.stderr
+
+
+def test_what_is_evaluated_joins_the_run(searched: Path) -> None:
+    asked = advise(searched, "--prefer", "choice=1", "--json")
+    before = json.loads(asked.stdout)["new"]
+    assert before["scored"] is False
+    done = advise(searched, "--prefer", "choice=1", "--evaluate", "--json")
+    assert done.exit_code == 0, done.output
+    new = json.loads(done.stdout)["new"]
+    assert new["scored"] is True
+    assert new["configs"] == before["configs"]
+    assert set(new["scores"]) == {"choice", "bits"}
+    with Archive.open(searched, read_only=True) as archive:
+        trial = archive.candidates[-1]
+    assert (trial.number, trial.origin, trial.status) == (new["trial"], "advise", "done")
+
+
