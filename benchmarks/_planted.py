@@ -50,10 +50,10 @@ class Planted:
         return {path: self.score(path) for path in every_path(self.layers)}
 
 
-def _pool(count: int, **rules: int) -> Layers:
+def _pool(count: int, skip: int = 0) -> Layers:
     names = tuple(f"a/m{i}" for i in range(count))
-    low = DEPTH - 2 if rules else DEPTH
-    return Layers(names, (DEPTH,) * count, low, DEPTH, **rules)
+    low = DEPTH - 2 if skip else DEPTH
+    return Layers(names, (DEPTH,) * count, low, DEPTH, skip)
 
 
 def ruined() -> Planted:

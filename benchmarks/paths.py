@@ -42,7 +42,14 @@ from benchmarks.families import FAMILIES  # noqa: E402
 RESULTS = ROOT / "benchmarks" / "data" / "paths.jsonl"
 BUDGET = 200
 MARKS = (25, 50, 100, 200)
-RIVALS = ("hm3", "{hm3: {variant: paper}}", "evolution", "mutation", "random")
+RIVALS = (
+    "hm3",
+    "{hm3: {neighbours: 0.5}}",
+    "{hm3: {variant: paper}}",
+    "evolution",
+    "mutation",
+    "random",
+)
 ADVISED = (25, 50)
 """Evaluations that an adviser knows of."""
 

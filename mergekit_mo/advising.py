@@ -60,14 +60,13 @@ def suggest(archive: Archive, weights: Mapping[str, float]) -> Suggestion:
     done = [t for t in archive.candidates if t.status == "done"]
     if len(done) < _LEAST:
         return Suggestion(known, why=f"a policy learns from {_LEAST} trials or more: {len(done)}")
-    import torch
-
     from mergekit_mo.optimizers._advice import Adviser
+    from mergekit_mo.optimizers._guess import NUMERICAL_ERROR
 
     wanted = np.array([weights.get(goal.name, 0.0) for goal in archive.goals])
     try:
         advice = Adviser(layers, archive, length_penalty=_penalty(archive)).advise(wanted)
-    except torch.linalg.LinAlgError as error:
+    except NUMERICAL_ERROR as error:
         raise UserError(f"the trials are too alike to learn from ({error})") from error
     if advice is None:
         return Suggestion(known, why="every path that the policy would take has been tried")
@@ -85,8 +84,8 @@ def suggest(archive: Archive, weights: Mapping[str, float]) -> Suggestion:
 
 def _penalty(archive: Archive) -> float:
     """What length cost in the search itself."""
-    _, settings = (archive.fact("search") or {}).get("optimizer") or ("", {})
-    return float(settings.get("length_penalty", 0.0))
+    chosen: Any = (archive.fact("search") or {}).get("optimizer") or ("", {})
+    return float(chosen[1].get("length_penalty", 0.0))
 
 
 def _own_units(archive: Archive, expected: Any) -> dict[str, float] | None:

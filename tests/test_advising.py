@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -30,9 +31,8 @@ def advise(out: Path, *words: str) -> Result:
 
 
 def test_a_suggestion_is_new_allowed_and_the_same_again() -> None:
-    space = path_space(RULES["swaps"])
-    layers = space.layers
-    assert layers is not None
+    layers = replace(RULES["swaps"], merge_depth=4)
+    space = path_space(layers)
     with walked(space, 20) as archive:
         archive.remember("layers", layers.facts())
         found, again = (suggest(archive, {"g0": 0.7, "g1": 0.3}) for _ in range(2))
@@ -53,7 +53,7 @@ def test_a_run_without_layers_has_the_front_to_offer() -> None:
 def test_both_suggestions_are_yaml_and_the_new_one_says_that_it_is_unscored(
     searched: Path,
 ) -> None:
-    done = advise(searched, "--prefer", "choice=0.7,bits=0.3")
+    done = advise(searched, "--prefer", "toy_choice=0.7,toy_bits=0.3")
     assert done.exit_code == 0, done.output
     known, _, new = done.stdout.partition("# new, unscored")
     assert known.startswith("# trial ")
@@ -64,23 +64,21 @@ def test_both_suggestions_are_yaml_and_the_new_one_says_that_it_is_unscored(
 
 
 def test_an_unknown_goal_ends_in_words(searched: Path) -> None:
-    done = advise(searched, "--prefer", "choise=1")
+    done = advise(searched, "--prefer", "toy_choise=1")
     assert done.exit_code == 2
-    assert "did you mean 'choice'" in done.stderr
+    assert "did you mean 'toy_choice'" in done.stderr
 
 
 def test_what_is_evaluated_joins_the_run(searched: Path) -> None:
-    asked = advise(searched, "--prefer", "choice=1", "--json")
+    asked = advise(searched, "--prefer", "toy_choice=1", "--json")
     before = json.loads(asked.stdout)["new"]
     assert before["scored"] is False
-    done = advise(searched, "--prefer", "choice=1", "--evaluate", "--json")
+    done = advise(searched, "--prefer", "toy_choice=1", "--evaluate", "--json")
     assert done.exit_code == 0, done.output
     new = json.loads(done.stdout)["new"]
     assert new["scored"] is True
     assert new["configs"] == before["configs"]
-    assert set(new["scores"]) == {"choice", "bits"}
+    assert set(new["scores"]) == {"toy_choice", "toy_bits"}
     with Archive.open(searched, read_only=True) as archive:
         trial = archive.candidates[-1]
     assert (trial.number, trial.origin, trial.status) == (new["trial"], "advise", "done")
-
-

@@ -29,6 +29,9 @@ _NEAR = 0.4  # expected lengthscale of holes, in the unit cube
 
 Parameters = dict[str, Tensor]
 
+NUMERICAL_ERROR: type[RuntimeError] = torch._C._LinAlgError
+"""What linear algebra raises where trials are too alike."""
+
 
 class Likeness:
     """How alike points are, part by part.
@@ -246,7 +249,7 @@ def _learnt(parts: Sequence[Tensor], y: Tensor) -> Parameters:
 
     try:
         optimizer.step(closure)  # type: ignore[no-untyped-call]
-    except torch.linalg.LinAlgError:
+    except NUMERICAL_ERROR:
         free = start
     found = {name: value.detach() for name, value in free.items()}
     whole = all(torch.isfinite(value).all() for value in found.values())

@@ -69,7 +69,7 @@ class Lessons:
 
     def best(self, preference: Matrix) -> int:
         """The trial that is worth most to a preference."""
-        return int(self.worth(preference[None])[0].argmax())
+        return int(np.argmax(np.asarray(self.worth(preference[None])[0])))
 
     def front(self) -> list[int]:
         """The feasible trials that no other one dominates; where none is, the least violating."""

@@ -52,9 +52,11 @@ class HM3(Optimizer):
 
     In the default, holes and paths take turns: one candidate in two is a merge on the straight
     path, which `qlognehvi` proposes; the other is a path over the layers of a merge of the front.
-    Paths come from a policy (masked actor-critic, PPO) that is given the preference, copies the
-    best paths known for it and practises on a guess of scores, and from changes of the front's
-    paths; the guess, a Gaussian process over paths, chooses which of them are evaluated.
+    A guess of scores, a Gaussian process over paths, chooses which ones are evaluated: of changes
+    of the front's paths, and, if `neighbours` is below 1, of those that a policy walks (masked
+    actor-critic, PPO), which is given the preference, copies the best paths known for it and
+    practises on the guess. On tables of all paths the policy's own were worth less than changes of
+    the front's, so by default it is not asked in a search; `mergekit-mo advise` asks it after one.
 
     `paper` is the method as published: for each of some preference vectors a merge weighted by it
     and a network of its own, a Gaussian proto-action that the nearest allowed steps are chosen by,
@@ -71,7 +73,7 @@ class HM3(Optimizer):
         rounds: batches of practice against the guess.
         neighbours: the share of changed front paths among what is chosen from; the rest are the
             policy's.
-        screen: whether the guess chooses; else the policy's paths are taken as they come.
+        screen: whether the guess chooses; else the policy's paths alone are taken as they come.
         length_penalty: what a path as long as the straight one costs, on the anchored scales.
         preferences: how many preference vectors; paper only, as all below.
         episodes: the most for each of them.
@@ -85,7 +87,7 @@ class HM3(Optimizer):
     group: int = 10
     copies: int = 10
     rounds: int = 6
-    neighbours: float = 0.5
+    neighbours: float = 1.0
     screen: bool = True
     length_penalty: float = 0.0
     preferences: int = 5
@@ -203,8 +205,7 @@ class HM3(Optimizer):
         rng: Generator,
     ) -> list[Point]:
         """What the policy and the front's neighbours bring, chosen by the guess."""
-        import torch
-
+        from mergekit_mo.optimizers._guess import NUMERICAL_ERROR
         from mergekit_mo.optimizers._private import private_torch
 
         with private_torch(int(rng.integers(2**62))):
@@ -212,7 +213,7 @@ class HM3(Optimizer):
                 guess = self._guess(space, archive, told)
                 pool = self.pool(space, told, guess, known, rng)
                 return self._chosen(told, guess, pool, count, rng)
-            except torch.linalg.LinAlgError:  # too ill-conditioned to be used
+            except NUMERICAL_ERROR:  # too ill-conditioned to be used
                 return []
 
     def _guess(self, space: Space, archive: Archive, told: Lessons) -> Guess:

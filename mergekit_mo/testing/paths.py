@@ -83,7 +83,7 @@ def walked(
     for i in range(n + waiting):
         path = random_path(space.layers, draw) if i else space.layers.straight
         candidate = space.candidate(rng.random(space.dim).tolist(), "test", path)
-        (trial,) = archive.propose("candidate", [(candidate, {})], 0)
+        (trial,) = archive.propose("candidate", [(candidate, space.config(candidate.unit))], 0)
         if i in lost:
             archive.finish(trial.number, Outcome({}, {}, None, "planted failure", 0.0), 0.0)
         elif i < n:
@@ -152,8 +152,13 @@ class PathSuite:
         """All alike, none or some beyond a threshold, no references."""
         space = path_space(RULES["lengths"])
         bound = {"infeasible": 2.0, "partly": 0.3}.get(what)
-        facts = {"constant": what == "constant", "references": what != "unanchored"}
-        with walked(space, 14, threshold=bound, **facts) as archive:
+        with walked(
+            space,
+            14,
+            threshold=bound,
+            constant=what == "constant",
+            references=what != "unanchored",
+        ) as archive:
             self.check(optimizer, space, archive)
 
     def test_same_arguments_give_the_same_candidates(self, optimizer: Optimizer) -> None:

@@ -39,6 +39,12 @@ class TestHM3(PathSuite):
         return HM3(initial=4)
 
 
+class TestHM3WithItsPolicy(PathSuite):
+    @pytest.fixture
+    def optimizer(self) -> Optimizer:
+        return HM3(initial=4, neighbours=0.5, copies=2, rounds=2)
+
+
 class TestHM3Published(PathSuite):
     @pytest.fixture
     def optimizer(self) -> Optimizer:
