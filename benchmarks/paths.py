@@ -122,7 +122,9 @@ def _with_penalty(optimizer: str, name: str) -> str:
 def unseen(name: str, known: int, seed: int) -> list[Record]:
     """Advice for withheld preferences, and what its rivals would have given.
 
-    Regrets are relative: 0 is the exact optimum of the preference, 1 the best source.
+    Regrets are differences of augmented Tchebycheff values on the anchored scales; `room` is what
+    the exact optimum is worth more than the best source, and negative where a source, which has its
+    own embeddings and head, beats every path.
     """
     from mergekit_mo.optimizers._advice import Adviser
     from mergekit_mo.optimizers._lessons import settled, tchebycheff
@@ -134,41 +136,40 @@ def unseen(name: str, known: int, seed: int) -> list[Record]:
     ideal = np.maximum(every.max(axis=0), truth.parents.max(axis=0))
     others = len(truth.goals) - 1
     withheld = settled(np.array([[s, *[(1 - s) / others] * others] for s in _SHARES]))
-    found = []
+    found: list[Record] = []
     with archive_of(truth) as archive:
         walk(truth, HM3(), seed, known, archive)
         adviser = Adviser(truth.layers, archive, seed, withheld)
         for i, preference in enumerate(withheld):
 
             def worth(Y: np.ndarray, wanted: np.ndarray = preference) -> np.ndarray:
-                return tchebycheff(Y, wanted[None], ideal)[0]
+                return np.asarray(tchebycheff(Y, wanted[None], ideal)[0])
 
             best, source = worth(every).max(), worth(truth.parents).max()
             advised = adviser.advise(preference)
             # The nearest preference that it did train on lies just outside of the withheld ones.
             nearest = adviser.advise(settled(np.abs(preference + _shifted(others))))
-            answers = {
-                "policy": [advised.point[1]] if advised else [],
-                "nearest": [nearest.point[1]] if nearest else [],
-                "look-up": [t.path for t in archive.candidates],
+            answers: dict[str, list[tuple[tuple[int, int], ...]]] = {
+                "policy": [advised.point[1] or ()] if advised else [],
+                "nearest": [nearest.point[1] or ()] if nearest else [],
+                "look-up": [t.path or () for t in archive.candidates],
             }
             regrets = {
-                who: float((best - worth(rows_of(truth, paths)).max()) / (best - source))
+                who: float(best - worth(rows_of(truth, paths)).max())
                 for who, paths in answers.items()
                 if paths
             }
-            found.append({"preference": round(float(_SHARES[i]), 3), "regrets": regrets})
-            if advised and best - source > 0:
-                found[-1]["promised"] = bool(advised.worth > advised.archived)
+            found.append(
+                {"preference": _SHARES[i], "room": float(best - source), "regrets": regrets}
+            )
         walked = walk(truth, Evolution(), seed, known + _MORE, archive)
     rows = rows_of(truth, walked.paths)
     records = []
     for i, entry in enumerate(found):
         wanted = withheld[i]
         values = tchebycheff(every, wanted[None], ideal)[0]
-        source = tchebycheff(truth.parents, wanted[None], ideal)[0].max()
         more = tchebycheff(rows, wanted[None], ideal)[0].max()
-        entry["regrets"]["evolution +20"] = float((values.max() - more) / (values.max() - source))
+        entry["regrets"]["evolution +20"] = float(values.max() - more)
         head = {"what": "unseen", "table": name, "optimizer": f"after {known}", "seed": seed}
         records.append({**head, **entry})
     return records
@@ -217,12 +218,12 @@ def report() -> Iterator[str]:
     yield "\nPlanted truths: seeds that found the best path within the budget; median evaluations"
     for (what, name, optimizer, budget), own in sorted(groups.items(), key=str):
         if what == "planted":
-            at = sorted(e["found"] or float("inf") for e in own)
+            counts = sorted(e["found"] or float("inf") for e in own)
             found = sum(e["found"] is not None for e in own)
-            middle = statistics.median(at)
-            shown = f"{middle:.0f}" if middle < float("inf") else "-"
+            at = statistics.median(counts)
+            shown = f"{at:.0f}" if at < float("inf") else "-"
             yield f"{name:10} {optimizer:40} {found}/{len(own)} of {budget}  median {shown}"
-    yield "\nRegret for withheld preferences, 0 the optimum, 1 the best source; mean, median"
+    yield "\nRegret for withheld preferences, anchored Tchebycheff values: mean, median, of the room above\nthe best source where there is any (count)"
     for (what, name, optimizer, _), own in sorted(groups.items(), key=str):
         if what != "unseen":
             continue
@@ -231,7 +232,11 @@ def report() -> Iterator[str]:
             values = [e["regrets"][who] for e in own if who in e["regrets"]]
             if values:
                 middle = statistics.median(values)
-                cells.append(f"{who} {statistics.mean(values):.4f}, {middle:.4f} ({len(values)})")
+                able = [e for e in own if who in e["regrets"] and e["room"] > 0]
+                shares = [e["regrets"][who] / e["room"] for e in able]
+                share = f"{statistics.mean(shares):.3f}" if shares else "-"
+                mean = statistics.mean(values)
+                cells.append(f"{who} {mean:.4f}, {middle:.4f}, {share} ({len(shares)})")
         yield f"{name:6} {optimizer:10} {'  '.join(cells)}"
 
 
@@ -283,8 +288,8 @@ def _jobs(given: argparse.Namespace, seed: int) -> Iterator[tuple[tuple[object, 
         for text in given.optimizers:
             label = parse_optimizer(text if searched else _with_penalty(text, name))[0]
             what, one = ("search", search) if searched else ("planted", plant)
-            head = (what, name, label, seed, budget)
-            yield head, lambda one=one, n=name, t=text: [one(n, t, seed, budget)]
+            own = (what, name, label, seed, budget)
+            yield own, lambda one=one, n=name, t=text: [one(n, t, seed, budget)]
 
 
 def _score(names: Sequence[str], until: float) -> None:

@@ -29,7 +29,7 @@ _NEAR = 0.4  # expected lengthscale of holes, in the unit cube
 
 Parameters = dict[str, Tensor]
 
-NUMERICAL_ERROR: type[RuntimeError] = torch._C._LinAlgError
+NUMERICAL_ERROR: type[RuntimeError] = torch.linalg.LinAlgError  # type: ignore[attr-defined]
 """What linear algebra raises where trials are too alike."""
 
 
@@ -259,13 +259,15 @@ def _learnt(parts: Sequence[Tensor], y: Tensor) -> Parameters:
 def _factor(parts: Sequence[Tensor], at: Parameters) -> Tensor:
     covariance = _kernel(parts, at)
     noise = at["noise"].exp() + _JITTER * (1 + covariance.diagonal().mean())
-    return torch.linalg.cholesky(covariance + noise * torch.eye(len(covariance)))
+    factor: Tensor = torch.linalg.cholesky(covariance + noise * torch.eye(len(covariance)))
+    return factor
 
 
 def _likelihood(parts: Sequence[Tensor], y: Tensor, at: Parameters) -> Tensor:
     factor = _factor(parts, at)
     white = torch.linalg.solve_triangular(factor, y[:, None], upper=False)[:, 0]
-    return -0.5 * (white**2).sum() - factor.diagonal().log().sum()
+    found: Tensor = -0.5 * (white**2).sum() - factor.diagonal().log().sum()
+    return found
 
 
 def _assembled(parts: Sequence[Tensor], outputs: Tensor, like: _Fitted) -> _Fitted:

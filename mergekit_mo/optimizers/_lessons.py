@@ -69,7 +69,8 @@ class Lessons:
 
     def best(self, preference: Matrix) -> int:
         """The trial that is worth most to a preference."""
-        return int(np.argmax(np.asarray(self.worth(preference[None])[0])))
+        worth: Matrix = self.worth(preference[None])[0]  # n
+        return int(np.argmax(worth))
 
     def front(self) -> list[int]:
         """The feasible trials that no other one dominates; where none is, the least violating."""

@@ -90,7 +90,7 @@ class Gaussian(nn.Module):
         taken, protos, logs = [], [], []
         while True:
             normal = self._normal(state[:, -1])
-            proto = normal.sample()  # 1 x 2
+            proto = normal.sample()  # type: ignore[no-untyped-call]  # 1 x 2
             open_ = self.actions.mask(path).nonzero()[:, 0]
             far = (self.places[open_] - proto).norm(dim=-1)
             near = open_[far.argsort(stable=True)[:nearest]]
