@@ -223,7 +223,8 @@ def report() -> Iterator[str]:
             at = statistics.median(counts)
             shown = f"{at:.0f}" if at < float("inf") else "-"
             yield f"{name:10} {optimizer:40} {found}/{len(own)} of {budget}  median {shown}"
-    yield "\nRegret for withheld preferences, anchored Tchebycheff values: mean, median, of the room above\nthe best source where there is any (count)"
+    yield "\nRegret for withheld preferences, anchored Tchebycheff values: mean, median,"
+    yield "and of the room above the best source where there is any (count)"
     for (what, name, optimizer, _), own in sorted(groups.items(), key=str):
         if what != "unseen":
             continue
