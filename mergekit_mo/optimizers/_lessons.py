@@ -56,7 +56,7 @@ class Lessons:
     @property
     def goals(self) -> int:
         """How many columns `Y` has."""
-        return self.Y.shape[1]
+        return int(self.Y.shape[1])
 
     def values(self, Y: Matrix, preferences: Matrix) -> Matrix:
         """What `n x m` scores are worth to `w x m` preferences, `w x n`; see `tchebycheff`."""
@@ -69,8 +69,8 @@ class Lessons:
 
     def best(self, preference: Matrix) -> int:
         """The trial that is worth most to a preference."""
-        worth: Matrix = self.worth(preference[None])[0]  # n
-        return int(np.argmax(worth))
+        row: int = self.worth(preference[None])[0].argmax().item()
+        return row
 
     def front(self) -> list[int]:
         """The feasible trials that no other one dominates; where none is, the least violating."""
