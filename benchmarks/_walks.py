@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.random import SeedSequence
@@ -18,7 +18,7 @@ from mergekit_mo.archive import Archive
 from mergekit_mo.layers import Layers, Path
 from mergekit_mo.optimizers import Optimizer
 from mergekit_mo.pareto import Matrix
-from mergekit_mo.space import Space
+from mergekit_mo.space import Candidate, Space
 from mergekit_mo.testing.planted import scored, small_space
 from mergekit_mo.trial import Goal
 
@@ -101,7 +101,9 @@ def walk(
             spent += time.perf_counter() - start
         if not found:
             break
-        entries = [(space.settled(candidate), {}) for candidate in found]
+        entries: list[tuple[Candidate | str, dict[str, Any]]] = [
+            (space.settled(candidate), {}) for candidate in found
+        ]
         for trial in own.propose("candidate", entries, own.asks):
             own.finish(trial.number, scored(goals, truth.scores[trial.path or ()]), 0.0)
         found = []

@@ -15,13 +15,25 @@ from mergekit_mo.testing.paths import RULES, PathSuite, path_space, sum_of_layer
 from mergekit_mo.testing.planted import plain_space, scored
 
 
-class TestEvolution(OptimizerSuite, PathSuite):
+class TestEvolution(OptimizerSuite):
     @pytest.fixture
     def optimizer(self) -> Optimizer:
         return Evolution()
 
 
-class TestMutation(OptimizerSuite, PathSuite):
+class TestEvolutionOnPaths(PathSuite):
+    @pytest.fixture
+    def optimizer(self) -> Optimizer:
+        return Evolution()
+
+
+class TestMutation(OptimizerSuite):
+    @pytest.fixture
+    def optimizer(self) -> Optimizer:
+        return Mutation()
+
+
+class TestMutationOnPaths(PathSuite):
     @pytest.fixture
     def optimizer(self) -> Optimizer:
         return Mutation()

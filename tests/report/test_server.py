@@ -109,6 +109,8 @@ def test_a_search_can_end_while_it_is_followed(server: Server, run: Path) -> Non
         stop.set()
         for reader in readers:
             reader.join()
+    with Archive.open(run / "archive.db") as archive:  # who could not be alone was not for ever
+        assert len(archive.candidates) == 8 + 5
     assert answers == {200}
     assert not (run / "archive.db-wal").exists()
 
