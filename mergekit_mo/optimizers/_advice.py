@@ -36,13 +36,11 @@ class Advice:
         point: its coordinates and its layers.
         expected: `m` scores that are guessed, in the units of `Lessons`.
         worth: what the guess is worth to the preference.
-        archived: what the best finished trial is worth to it.
     """
 
     point: Point
     expected: Matrix
     worth: float
-    archived: float
 
 
 class Adviser:
@@ -89,5 +87,4 @@ class Adviser:
             scores = self.guess.scores(points)  # p x m
         worth = self.told.values(scores, wanted[None])[0]
         best = int(worth.argmax())
-        archived = float(self.told.worth(wanted[None])[0].max())
-        return Advice(points[best], scores[best], float(worth[best]), archived)
+        return Advice(points[best], scores[best], float(worth[best]))
