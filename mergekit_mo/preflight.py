@@ -12,7 +12,6 @@ from pathlib import Path
 import torch
 
 import mergekit_mo.objectives
-import mergekit_mo.optimizers
 from mergekit_mo.differences import differences
 from mergekit_mo.evaluate import Evaluator, goal_names
 from mergekit_mo.harness import Asked, Harness, prepare_task, task_metrics
@@ -20,7 +19,7 @@ from mergekit_mo.kinds import make
 from mergekit_mo.machine import free_cores, resolve_device, set_threads
 from mergekit_mo.merging import Merger, merge_options
 from mergekit_mo.objectives import Objective
-from mergekit_mo.optimizers import Optimizer
+from mergekit_mo.optimizers import Optimizer, chosen
 from mergekit_mo.options import MergeFlags
 from mergekit_mo.pool import bind_layers
 from mergekit_mo.problems import Problem, RecipeError
@@ -109,17 +108,9 @@ def prepare(
     if recipe is None:
         raise RecipeError(source, problems)
     wrong = tuple(problems)
-    optimizer, found = make(
-        mergekit_mo.optimizers,
-        Optimizer,  # type: ignore[type-abstract]
-        recipe.optimizer.kind,
-        recipe.optimizer.settings,
-        recipe.optimizer.place,
-    )
+    optimizer, found = chosen(recipe)
     problems += found
     space = Space(recipe.configuration)
-    if optimizer and (reason := optimizer.refusal(recipe.budget, space, len(recipe.objectives))):
-        problems.append(Problem(recipe.optimizer.place, reason))
     bound, found = _objectives(recipe, allow_test_sets)
     problems += found
     steering, found = _auxiliary(recipe, optimizer, bound)

@@ -17,7 +17,7 @@ from mergekit_mo.commands._shared import (
     tell,
     tell_json,
 )
-from mergekit_mo.problems import Problem, RecipeError, path_text
+from mergekit_mo.problems import RecipeError, path_text
 
 if TYPE_CHECKING:
     from mergekit_mo.options import MergeFlags
@@ -100,22 +100,13 @@ def _problems(
 def _shallow(path: Path) -> RecipeError | None:
     """What the text alone tells, the kinds that it names included."""
     import mergekit_mo.objectives
-    import mergekit_mo.optimizers
     from mergekit_mo.kinds import make
+    from mergekit_mo.optimizers import chosen
     from mergekit_mo.recipe import read_recipe
-    from mergekit_mo.space import Space
 
     recipe, source, problems = read_recipe(path)
     if recipe is not None:
-        one = recipe.optimizer
-        package, role = mergekit_mo.optimizers, mergekit_mo.optimizers.Optimizer
-        optimizer, found = make(package, role, one.kind, one.settings, one.place)  # type: ignore[type-abstract]
-        problems += found
-        space = Space(recipe.configuration)
-        if optimizer and (
-            reason := optimizer.refusal(recipe.budget, space, len(recipe.objectives))
-        ):
-            problems.append(Problem(one.place, reason))
+        problems += chosen(recipe)[1]
         other, kind = mergekit_mo.objectives, mergekit_mo.objectives.Objective
         for goal in recipe.objectives:
             problems += make(other, kind, goal.kind, goal.settings, goal.place)[1]  # type: ignore[type-abstract]

@@ -6,12 +6,16 @@ randomness comes from the seed that it is given, so that a killed run resumes to
 
 from __future__ import annotations
 
+import sys
 from abc import ABC, abstractmethod
 from typing import ClassVar
 
 from numpy.random import SeedSequence
 
 from mergekit_mo.archive import Archive
+from mergekit_mo.kinds import make
+from mergekit_mo.problems import Problem
+from mergekit_mo.recipe import Recipe
 from mergekit_mo.space import Candidate, Space
 
 
@@ -79,4 +83,20 @@ class Optimizer(ABC):
         return ""
 
 
-__all__ = ["Optimizer"]
+def chosen(recipe: Recipe) -> tuple[Optimizer | None, list[Problem]]:
+    """The optimizer that a recipe asks for, with what is wrong with it for that recipe.
+
+    Returns:
+        The optimizer (None where it cannot be made), and the problems.
+    """
+    kind, settings, place = recipe.optimizer.kind, recipe.optimizer.settings, recipe.optimizer.place
+    package = sys.modules[__name__]
+    optimizer, problems = make(package, Optimizer, kind, settings, place)  # type: ignore[type-abstract]
+    if optimizer:
+        space, goals = Space(recipe.configuration), len(recipe.objectives)
+        if reason := optimizer.refusal(recipe.budget, space, goals):
+            problems.append(Problem(place, reason))
+    return optimizer, problems
+
+
+__all__ = ["Optimizer", "chosen"]

@@ -24,8 +24,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mergekit_mo.archive import Data
-from mergekit_mo.machine import one_thread
 from mergekit_mo.optimizers._fit import Hyperparameters, Kernel, fit
+from mergekit_mo.optimizers._private import private_torch
 from mergekit_mo.optimizers._warp import EVIDENCE, UNWARPED, Warp, warps
 from mergekit_mo.pareto import Matrix, nondominated
 from mergekit_mo.scales import REFERENCE, Scale
@@ -124,22 +124,10 @@ class Surrogate:
 
 @contextmanager
 def private_randomness(seed: int) -> Iterator[None]:
-    """Seeds torch for a block, gives the caller's state back, and keeps botorch's chatter inside.
-
-    One thread does all the work, so that the result does not depend on how many there are.
-    `torch.manual_seed` would reseed the accelerators too, where models are being scored.
-    """
-    quiet = (BadInitialCandidatesWarning, OptimizationWarning, NumericalWarning)
-    with (
-        one_thread(),
-        torch.random.fork_rng(devices=[]),
-        torch.inference_mode(False),
-        torch.enable_grad(),
-        warnings.catch_warnings(),
-    ):
-        for category in quiet:
+    """`private_torch`, with botorch's chatter kept inside."""
+    with private_torch(seed), warnings.catch_warnings():
+        for category in (BadInitialCandidatesWarning, OptimizationWarning, NumericalWarning):
             warnings.simplefilter("ignore", category)
-        torch.default_generator.manual_seed(seed)
         yield
 
 

@@ -1,8 +1,11 @@
+from collections.abc import Sequence
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mergekit_mo.optimizers._acquisition import make_acquisition
 from mergekit_mo.optimizers._surrogate import Learning, learn, private_randomness
 from mergekit_mo.optimizers._warp import UNWARPED, Warp, warps
 from mergekit_mo.testing.planted import make_goals, plain_space, planted
@@ -81,3 +84,20 @@ def test_a_threshold_is_warped_with_the_scores() -> None:
     ((column, least),) = found.bounds
     back = found.warps[column].back(torch.tensor(least).double())
     assert float(back) * found.width[0] + found.centre[0] == pytest.approx(0.5, abs=1e-6)
+
+
+@pytest.mark.parametrize("m", [1, 2])
+def test_an_acquisition_judges_scores_and_not_their_warped_outputs(m: int) -> None:
+    def function(unit: Sequence[float]) -> list[float]:
+        return [*cliff(unit), *cliff([1 - u for u in unit])][:m]
+
+    goals = make_goals(m)
+    with planted(plain_space(2), goals, function, 24) as archive, private_randomness(0):
+        found = learn(archive.data(), archive.scales, Learning(50, warp=True))
+        assert found is not None
+        assert any(warp.strength for warp in found.warps)
+        acquisition = make_acquisition(found, [], 16, 0)
+    outputs = torch.linspace(-2, 1, 5 * m, dtype=torch.double).view(5, m)
+    judged = acquisition.objective(outputs)  # type: ignore[union-attr,operator]
+    assert torch.allclose(judged.view(5, m), found.scores(outputs))
+    assert not torch.allclose(judged.view(5, m), outputs)
