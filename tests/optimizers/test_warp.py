@@ -97,7 +97,8 @@ def test_an_acquisition_judges_scores_and_not_their_warped_outputs(m: int) -> No
         assert found is not None
         assert any(warp.strength for warp in found.warps)
         acquisition = make_acquisition(found, [], 16, 0)
+    assert acquisition is not None
     outputs = torch.linspace(-2, 1, 5 * m, dtype=torch.double).view(5, m)
-    judged = acquisition.objective(outputs)  # type: ignore[union-attr,operator]
+    judged = acquisition.objective(outputs)
     assert torch.allclose(judged.view(5, m), found.scores(outputs))
     assert not torch.allclose(judged.view(5, m), outputs)
