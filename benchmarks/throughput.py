@@ -28,7 +28,6 @@ import torch
 import transformers
 import yaml
 from lm_eval import simple_evaluate
-from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
 from mergekit.config import MergeConfiguration
 from mergekit.merge import run_merge
@@ -37,7 +36,6 @@ from rich.table import Table
 
 from mergekit_mo.console import quiet_libraries
 from mergekit_mo.evaluate import Evaluator, Job
-from mergekit_mo.harness import _run
 from mergekit_mo.machine import free_cores
 from mergekit_mo.merging import merge_options
 from mergekit_mo.options import MergeFlags
@@ -139,13 +137,14 @@ class Ways:
         if warm.error:
             raise RuntimeError(warm.error)
         merged = self.evaluator.merger.merge(case.config)
-        self.lm: HFLM = self.evaluator.harness._wrapper(merged.model, merged.tokenizer)
+        self.merged = merged
         asked = self.evaluator.harness.tasks.values()
         self.requests = [r for a in asked for i in a.items["search"] for r in a._requests[i]]
 
     def bare(self) -> None:
         """The LM calls alone, on prompts that are built, with the weights that are there."""
-        _run(self.lm, self.requests)
+        harness = self.evaluator.harness
+        harness.backend.respond(self.merged.model, self.merged.tokenizer, self.requests)
 
     def merge(self) -> None:
         """The merge alone, into the resident model."""

@@ -6,21 +6,21 @@ all documents, so a task's prompts are built for all of them, in order, and ours
 
 from __future__ import annotations
 
-import contextlib
-import io
 import math
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import jinja2
 import numpy as np
 from lm_eval.api.instance import Instance
 from lm_eval.api.metrics import mean
 from lm_eval.api.task import Task
-from lm_eval.models.huggingface import HFLM
 
+from mergekit_mo.backends import Backend
+from mergekit_mo.backends.hf import Transformers, no_bars
 from mergekit_mo.evaluation import Evaluation
 from mergekit_mo.tasks import TaskError
 from mergekit_mo.trial import Measurement, Split
@@ -88,56 +88,77 @@ class Harness:
     Args:
         tasks: the tasks, with the items to ask.
         evaluation: how to ask.
+        backend: what lets a model answer; None for the live module.
     """
 
-    def __init__(self, tasks: Sequence[Asked], evaluation: Evaluation) -> None:
+    def __init__(
+        self, tasks: Sequence[Asked], evaluation: Evaluation, backend: Backend | None = None
+    ) -> None:
         self.tasks = {asked.name: asked for asked in tasks}
         self.evaluation = evaluation
+        self.backend = backend or Transformers(evaluation.batch_size, evaluation.max_length)
         self._prompts_key: str | None = None
 
-    def ask(self, model: Any, tokenizer: Any, split: Split) -> dict[str, Answers]:
-        """Asks a model every task's items of a split.
+    def ask(
+        self,
+        model: Any,
+        tokenizer: Any,
+        split: Split,
+        items: Mapping[str, Collection[int]] | None = None,
+    ) -> dict[str, Answers]:
+        """Asks a model every task's items of a split, or some of them.
 
         Args:
             model: a causal language model on its device.
             tokenizer: its tokenizer.
             split: `search` or `holdout`.
+            items: document numbers of the split by task, where not all are asked; a task that is
+                not named is not asked.
 
         Returns:
             The answers by task.
+
+        Raises:
+            KeyError: an item is not one of the split's.
         """
-        lm = self._wrapper(model, tokenizer)
-        self._build_prompts(lm)
-        chosen = {
-            name: [i for d in asked.items[split] for i in asked._requests[d]]
-            for name, asked in self.tasks.items()
-        }
-        _run(lm, [i for instances in chosen.values() for i in instances])
+        self._build_prompts(tokenizer)
+        ids = {name: _chosen(asked, split, items) for name, asked in self.tasks.items()}
+        requests = {n: [r for d in ids[n] for r in a._requests[d]] for n, a in self.tasks.items()}
+        self._run(model, tokenizer, [r for some in requests.values() for r in some])
         return {
-            name: _collect(self.tasks[name].task, self.tasks[name].items[split], instances)
-            for name, instances in chosen.items()
-            if instances
+            name: _collect(self.tasks[name].task, ids[name], some)
+            for name, some in requests.items()
+            if some
         }
 
-    def _wrapper(self, model: Any, tokenizer: Any) -> HFLM:
-        """lm-eval's model object; it is not kept, or a module that was replaced would live on."""
-        with _no_bars():
-            return HFLM(
-                pretrained=model,
-                tokenizer=tokenizer,
-                batch_size=self.evaluation.batch_size,
-                max_length=self.evaluation.max_length,
-            )
+    def _run(self, model: Any, tokenizer: Any, requests: Sequence[Instance]) -> None:
+        """Puts the model's response into every request."""
+        responses = self.backend.respond(model, tokenizer, requests)
+        for request, response in zip(requests, responses, strict=True):
+            request.resps, request.filtered_resps = [response], {}
 
-    def _build_prompts(self, lm: HFLM) -> None:
+    def _build_prompts(self, tokenizer: Any) -> None:
         """Builds every task's prompts; again only where a chat template is in play and changed."""
         chat = self.evaluation.apply_chat_template
-        key = lm.tokenizer_name + str(lm.tokenizer.chat_template) if chat else ""
+        key = tokenizer.name_or_path + str(tokenizer.chat_template) if chat else ""
         if self._prompts_key == key:
             return
         for asked in self.tasks.values():
-            asked._requests = _build(asked, lm, self.evaluation)
+            asked._requests = _build(asked, tokenizer, self.evaluation)
         self._prompts_key = key
+
+
+def _chosen(
+    asked: Asked, split: Split, items: Mapping[str, Collection[int]] | None
+) -> tuple[int, ...]:
+    """The documents of a task that are asked, ascending."""
+    known = asked.items[split]
+    if items is None:
+        return known
+    wanted = items.get(asked.name, ())
+    if strange := set(wanted) - set(known):
+        raise KeyError(f"{min(strange)} is none of the {split} items of {asked.name}")
+    return tuple(sorted(set(wanted)))
 
 
 def prepare_task(task: Task, path: Path, evaluation: Evaluation, seed: int) -> Asked:
@@ -228,7 +249,7 @@ def _check_shots(task: Task) -> None:
         raise TaskError(what, "lower evaluation: {num_fewshot: …}")
 
 
-def _build(asked: Asked, lm: HFLM, evaluation: Evaluation) -> dict[int, list[Instance]]:
+def _build(asked: Asked, tokenizer: Any, evaluation: Evaluation) -> dict[int, list[Instance]]:
     """The requests of every item that is asked, by document number."""
     task = asked.task
     task.set_fewshot_seed(FEWSHOT_SEED)
@@ -236,14 +257,14 @@ def _build(asked: Asked, lm: HFLM, evaluation: Evaluation) -> dict[int, list[Ins
     # Without examples a prompt depends on its own document alone: the others need not be built.
     everything = bool(task.get_config("num_fewshot"))
     chat, multiturn = evaluation.apply_chat_template, evaluation.fewshot_as_multiturn
-    with _no_bars():
+    with no_bars():
         task.build_all_requests(
             samples=None if everything else wanted,
             system_instruction=evaluation.system_instruction,
             apply_chat_template=chat,
             fewshot_as_multiturn=chat if multiturn is None else multiturn,
-            chat_template=lm.apply_chat_template if chat else None,
-            tokenizer_name=lm.tokenizer_name if chat else "",
+            chat_template=_chat_template(tokenizer) if chat else None,
+            tokenizer_name=tokenizer.name_or_path.replace("/", "__") if chat else "",
         )
     found: dict[int, list[Instance]] = defaultdict(list)
     for instance in task.instances:
@@ -254,17 +275,26 @@ def _build(asked: Asked, lm: HFLM, evaluation: Evaluation) -> dict[int, list[Ins
     return {number: found[number] for number in wanted}
 
 
-def _run(lm: HFLM, instances: Sequence[Instance]) -> None:
-    """Puts the model's response into every request."""
-    by_type: dict[str, list[Instance]] = defaultdict(list)
-    for instance in instances:
-        instance.resps, instance.filtered_resps = [], {}
-        by_type[instance.request_type].append(instance)
-    for request_type, requests in by_type.items():
-        with _no_bars():
-            responses = getattr(lm, request_type)(requests, disable_tqdm=True)
-        for request, response in zip(requests, responses, strict=True):
-            request.resps.append(response)
+def _chat_template(tokenizer: Any) -> Callable[..., str]:
+    """Puts the turns of a chat through a tokenizer's template, as lm-eval's `HFLM` does."""
+
+    def apply(history: list[dict[str, str]], add_generation_prompt: bool = True) -> str:
+        def text(turns: list[dict[str, str]]) -> str:
+            return str(
+                tokenizer.apply_chat_template(
+                    turns,
+                    tokenize=False,
+                    add_generation_prompt=add_generation_prompt,
+                    continue_final_message=not add_generation_prompt,
+                )
+            )
+
+        try:
+            return text(history)
+        except jinja2.exceptions.TemplateError:  # a template that knows no system prompt
+            return text([turn for turn in history if turn["role"] != "system"])
+
+    return apply
 
 
 def _collect(task: Task, ids: Sequence[int], instances: Sequence[Instance]) -> Answers:
@@ -317,11 +347,6 @@ def measure(items: Sequence[Any], aggregate: Callable[[Sequence[Any]], float]) -
     spread = np.asarray(left_out) - np.mean(left_out)
     stderr = math.sqrt((groups - 1) / groups * float((spread**2).sum()))
     return Measurement(value, stderr if math.isfinite(stderr) else None, n)
-
-
-def _no_bars() -> contextlib.redirect_stderr[io.StringIO]:
-    """Keeps lm-eval's progress bars and remarks off the screen; some cannot be switched off."""
-    return contextlib.redirect_stderr(io.StringIO())
 
 
 def _plain(value: Any) -> Any:

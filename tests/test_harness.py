@@ -304,6 +304,22 @@ def test_nothing_is_asked_where_nothing_is_held_out(tasks: Path, subject: tuple[
     assert harness(tasks, Evaluation(limit=5, holdout=0)).ask(*subject, "holdout") == {}
 
 
+def test_some_items_of_a_split_are_asked_by_their_numbers(
+    tasks: Path, subject: tuple[Any, Any]
+) -> None:
+    ours = harness(tasks, Evaluation(limit=8, holdout=3, batch_size=BATCH), "choice", "rolling")
+    ids = {name: asked.items["search"] for name, asked in ours.tasks.items()}
+    whole = ours.ask(*subject, "search")["choice"]
+    some = ours.ask(*subject, "search", {"choice": [ids["choice"][5], ids["choice"][1]]})
+    assert some.keys() == {"choice"}
+    assert some["choice"].ids == (ids["choice"][1], ids["choice"][5])
+    for key, values in some["choice"].values.items():
+        assert_close(values, [whole.values[key][1], whole.values[key][5]])
+    held = ours.tasks["choice"].items["holdout"][0]
+    with pytest.raises(KeyError, match=f"{held} is none of the search items of choice"):
+        ours.ask(*subject, "search", {"choice": [held]})
+
+
 def test_metrics_are_listed_with_their_filters_and_directions(tasks: Path) -> None:
     metrics = {name: task_metrics(load_task(tasks / f"{name}.yaml")) for name in BODIES}
     assert metrics["choice"] == {
