@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from mergekit_mo import loop, preflight
+from mergekit_mo import identity, loop, preflight
 from mergekit_mo.events import Finished, Started, Warned
 from mergekit_mo.files import locked
 from mergekit_mo.options import MergeFlags
@@ -184,7 +184,7 @@ def test_a_start_that_left_half_an_archive_starts_afresh(toy: Toy, tmp_path: Pat
 def test_changed_library_versions_are_told(
     toy: Toy, stopped: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loop, "versions", lambda: {"torch": "0.0"})
+    monkeypatch.setattr(identity, "versions", lambda: {"torch": "0.0"})
     ready = preflight.prepare(toy.folder / "stopped.yaml", FLAGS)
     search = loop.search(ready, stopped, resume=True)
     events = [next(search) for _ in range(2)]

@@ -229,3 +229,27 @@ class Threes(Sobol):
     def batch(self) -> int:
         """Three at a time."""
         return 3
+
+
+@dataclass(frozen=True)
+class Wide(Sobol):
+    """Sobol points; keeps what it was told and asked for.
+
+    Attributes:
+        together: how many candidates belong together.
+    """
+
+    together: int = 1
+    asked: ClassVar[list[tuple[int, int]]] = []
+
+    def ask(
+        self, space: Space, archive: Archive, count: int, seed: SeedSequence
+    ) -> list[Candidate]:
+        """See `Optimizer.ask`."""
+        self.asked.append((len(archive.data().pending), count))
+        return super().ask(space, archive, count, seed)
+
+    @property
+    def batch(self) -> int:
+        """See `Optimizer.batch`."""
+        return self.together

@@ -1,6 +1,7 @@
 """Executors run jobs: one file each.
 
-Rule: an executor knows a callable and nothing else, and every job that goes in comes out once.
+Rule: an executor knows a callable and nothing else, and every job that goes in comes out once,
+whatever becomes of the worker that has it.
 """
 
 from __future__ import annotations
@@ -18,6 +19,16 @@ class Executor(ABC, Generic[Job, Result]):
 
     slots: int = 1
 
+    @property
+    def ahead(self) -> int:
+        """How many jobs should wait for a worker, lest one idles while the next is thought of.
+
+        None for one worker: its search is the same whoever runs it, to the last digit. For more,
+        one for each eight of them: with evaluations of a minute and proposals of seconds, fewer
+        workers than that finish during one proposal.
+        """
+        return -(-self.slots // 8) if self.slots > 1 else 0
+
     @abstractmethod
     def submit(self, job: Job) -> None:
         """Takes a job; returns at once."""
@@ -29,6 +40,14 @@ class Executor(ABC, Generic[Job, Result]):
         Raises:
             KeyboardInterrupt: the user wants to stop; running jobs are dropped.
         """
+
+    def ready(self) -> bool:
+        """Whether `wait` would return at once."""
+        return False
+
+    def notes(self) -> list[str]:
+        """What the user should know of the workers, each thing once."""
+        return []
 
     def close(self) -> None:
         """Ends what is running; nothing is left behind."""
