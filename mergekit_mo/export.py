@@ -56,7 +56,10 @@ def documents_text(documents: Iterable[Any]) -> str:
 
 
 def write_outputs(archive: Archive, ready: Ready, out: Path) -> None:
-    """Writes `front/`, `front.csv`, `trials.csv`, `trials.jsonl` and `front.png` into a folder."""
+    """Writes `front/`, `front.csv`, `trials.csv`, `trials.jsonl` and `front.png` into a folder.
+
+    Tasks that were made of a user's files are written to `tasks/`, for lm-eval alone.
+    """
     front = archive.front()
     folder = out / "front"
     names = {f"{trial.number:03d}.yaml" for trial in front}
@@ -66,6 +69,10 @@ def write_outputs(archive: Archive, ready: Ready, out: Path) -> None:
     for trial in front:
         path = folder / f"{trial.number:03d}.yaml"
         write_file(path, front_text(archive, ready, trial, path))
+    for asked in ready.tasks:
+        files = asked.documents.files() if asked.documents and asked.documents.asked else {}
+        for name, text in files.items():
+            write_file(out / "tasks" / name, text)
     write_file(out / "front.csv", table_text(archive, front))
     write_file(out / "trials.csv", table_text(archive, archive.trials))
     write_file(out / "trials.jsonl", lines_text(archive, ready.space))
@@ -120,11 +127,16 @@ def _command(archive: Archive, ready: Ready, trial: Trial, path: Path, model: Pa
 
 def _score_command(ready: Ready, asked: Asked, model: Path, run: Path) -> Iterator[str]:
     """How lm-eval gives one task's search scores again."""
-    evaluation = ready.recipe.evaluation
+    evaluation, path = ready.recipe.evaluation, asked.path
+    if asked.documents:
+        if not asked.documents.asked:
+            yield f"{asked.name} is computed by mergekit-mo alone, not by lm_eval."
+            return
+        path = run / "tasks" / f"{asked.name}.yaml"
     words = [
-        f"cd {quoted(asked.path.parent)} && lm_eval run --model hf",
+        f"cd {quoted(path.parent)} && lm_eval run --model hf",
         f"--model_args {quoted(_model_args(ready, model))}",
-        f"--tasks {quoted(_task_words(asked.path))} --device {ready.device}",
+        f"--tasks {quoted(_task_words(path))} --device {ready.device}",
         f"--batch_size {evaluation.batch_size}",
     ]
     shots = asked.task.get_config("num_fewshot")

@@ -21,6 +21,7 @@ from lm_eval.api.task import Task
 
 from mergekit_mo.backends import Backend
 from mergekit_mo.backends.hf import Transformers, no_bars
+from mergekit_mo.documents import Documents
 from mergekit_mo.evaluation import Evaluation
 from mergekit_mo.tasks import TaskError
 from mergekit_mo.trial import Measurement, Split
@@ -68,12 +69,14 @@ class Asked:
         path: its file.
         items: document numbers by split.
         total: how many documents the task has.
+        documents: what it was made of; None where it has a file of its own.
     """
 
     task: Task
     path: Path
     items: Mapping[Split, tuple[int, ...]]
     total: int
+    documents: Documents | None = None
     _requests: dict[int, list[Instance]] = field(default_factory=dict, repr=False)
 
     @property

@@ -13,6 +13,7 @@ import torch
 
 import mergekit_mo.objectives
 from mergekit_mo.differences import differences
+from mergekit_mo.documents import Documents, DocumentsError
 from mergekit_mo.evaluate import Evaluator, goal_names
 from mergekit_mo.harness import Asked, Harness, prepare_task, task_metrics
 from mergekit_mo.kinds import make
@@ -26,7 +27,7 @@ from mergekit_mo.problems import Problem, RecipeError
 from mergekit_mo.recipe import Choice, Recipe, read_recipe
 from mergekit_mo.sources import Size, check_sources, has_chat_template
 from mergekit_mo.space import Space
-from mergekit_mo.tasks import TaskError, contaminates, find_task, load_task
+from mergekit_mo.tasks import TaskError, contaminates, find_task, load_task, make_task
 from mergekit_mo.trial import Goal
 
 TEST_SET_FLAG = "--search-on-test-sets"
@@ -208,7 +209,16 @@ def _objectives(recipe: Recipe, allow_test_sets: bool) -> tuple[list[_Bound], li
         if task is None:
             bound.append(_Bound(choice, objective, None))
             continue
-        asked = _asked(recipe, task, choice, loaded, allow_test_sets)
+        try:
+            documents = objective.documents(recipe.folder)
+        except DocumentsError as error:
+            place = (*choice.place, choice.kind, "file")
+            problems += [Problem(place, fault, error.hint) for fault in error.faults]
+            continue
+        if documents is None:
+            asked = _asked(recipe, task, choice, loaded, allow_test_sets)
+        else:
+            asked = _made(recipe, documents, choice)
         if isinstance(asked, Problem):
             problems.append(asked)
             continue
@@ -284,6 +294,15 @@ def _asked(
     return replace(found, place=place) if isinstance(found, Problem) else found
 
 
+def _made(recipe: Recipe, documents: Documents, choice: Choice) -> Asked | Problem:
+    """The task of an objective that reads a file."""
+    try:
+        asked = prepare_task(make_task(documents), documents.path, recipe.evaluation, recipe.seed)
+    except TaskError as error:
+        return Problem((*choice.place, choice.kind, "file"), str(error), error.hint)
+    return replace(asked, documents=documents)
+
+
 def _same_names(bound: list[_Bound]) -> list[Problem]:
     """Objectives that nothing tells apart, and tasks that share a name but not a file."""
     problems = []
@@ -292,7 +311,8 @@ def _same_names(bound: list[_Bound]) -> list[Problem]:
     for i, (name, entry) in enumerate(zip(names, bound, strict=True)):
         if entry.asked and files.setdefault(entry.asked.name, entry.asked.path) != entry.asked.path:
             what = f"two files define a task {entry.asked.name!r}"
-            problems.append(Problem(entry.choice.place, what, "rename one of the tasks"))
+            hint = f"rename one of the {'files' if entry.asked.documents else 'tasks'}"
+            problems.append(Problem(entry.choice.place, what, hint))
         elif name in names[:i]:
             what, hint = f"two objectives are called {name!r}", "tell them apart with a name:"
             problems.append(Problem(entry.choice.place, what, hint))

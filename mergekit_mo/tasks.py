@@ -14,9 +14,10 @@ from pathlib import Path
 
 import lm_eval.tasks
 import yaml
-from lm_eval.api.task import Task
+from lm_eval.api.task import ConfigurableTask, Task
 from lm_eval.tasks import TaskManager
 
+from mergekit_mo.documents import Documents
 from mergekit_mo.optional import missing
 
 _BENCHMARKS = (
@@ -103,11 +104,8 @@ def load_task(path: Path) -> Task:
         UserError: its code needs a package that is not installed.
     """
     _refuse_group(path)
-    quiet = logging.getLogger("lm_eval")
-    level = quiet.level
-    quiet.setLevel(logging.ERROR)
     try:
-        with contextlib.chdir(path.parent):
+        with _quiet(), contextlib.chdir(path.parent):
             loaded = TaskManager(include_defaults=False).load([str(path)])
     except ModuleNotFoundError as error:
         raise missing(error.name, f"the task {path.name}") from error
@@ -119,10 +117,28 @@ def load_task(path: Path) -> Task:
         elif isinstance(error, FileNotFoundError):
             hint = "relative data files are looked for beside the task's file"
         raise TaskError(f"{path.name} cannot be loaded ({what.strip()})", hint) from error
-    finally:
-        quiet.setLevel(level)
     (task,) = loaded["tasks"].values()
     return task
+
+
+def make_task(documents: Documents) -> Task:
+    """The task that is made of a file's items."""
+    with _quiet():
+        return ConfigurableTask(
+            config={**documents.whole_config(), "custom_dataset": documents.dataset}
+        )
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keeps lm-eval's warnings off the screen."""
+    logger = logging.getLogger("lm_eval")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def _refuse_group(path: Path) -> None:

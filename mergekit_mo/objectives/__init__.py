@@ -8,9 +8,11 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from mergekit_mo.configuration import Configuration
+from mergekit_mo.documents import Documents
 from mergekit_mo.trial import Measurement
 
 if TYPE_CHECKING:
@@ -37,7 +39,8 @@ class Subject:
 class Objective(ABC):
     """Something that a merged model is scored on. A kind is a frozen dataclass of its settings.
 
-    An objective that needs a task's answers has a field or property `task`: a name or a file.
+    An objective that needs a task's answers has a field or property `task`: a name or a file. One
+    that reads a file of the user's makes a task of it: see `documents`.
     """
 
     generates: ClassVar[bool] = False
@@ -69,6 +72,18 @@ class Objective(ABC):
         """
         del subject
         return {}
+
+    def documents(self, folder: Path) -> Documents | None:
+        """The items of a user's file, for an objective that reads one; its `task` is their name.
+
+        Args:
+            folder: the recipe's, where relative paths start.
+
+        Raises:
+            DocumentsError: the file holds no usable items.
+        """
+        del folder
+        return None
 
     def bind(self, task: str, metrics: Mapping[str, bool]) -> Objective:
         """The same objective once its task is loaded.
