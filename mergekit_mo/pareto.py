@@ -31,6 +31,26 @@ def nondominated(Y: Matrix) -> NDArray[np.bool_]:
     return result
 
 
+def ever_nondominated(Y: NDArray[np.float64], reference: Matrix) -> NDArray[np.bool_]:
+    """Marks the trials that are on the front above a reference point by one draw at least.
+
+    Args:
+        Y: `s x n x m`, draws of `n` trials' scores, all maximised.
+        reference: `m`.
+
+    Returns:
+        `n` marks.
+    """
+    marks = np.zeros(Y.shape[1], dtype=bool)
+    for draw in Y:
+        inside = np.flatnonzero((draw > reference).all(axis=1))
+        if len(inside):
+            marks[inside[moocore.is_nondominated(-draw[inside])]] = (
+                True  # a faster call than `maximise`
+            )
+    return marks
+
+
 def hypervolume(Y: Matrix, reference: Matrix) -> float:
     """The volume that the rows dominate above a reference point.
 

@@ -13,7 +13,6 @@ from typing import Any
 import torch
 from botorch.acquisition import AcquisitionFunction
 from botorch.acquisition.logei import qLogNoisyExpectedImprovement, qLogProbabilityOfFeasibility
-from botorch.acquisition.multi_objective.logei import qLogNoisyExpectedHypervolumeImprovement
 from botorch.acquisition.multi_objective.objective import (
     GenericMCMultiOutputObjective,
     MCMultiOutputObjective,
@@ -25,6 +24,7 @@ from botorch.optim.initializers import gen_batch_initial_conditions
 from botorch.sampling.normal import SobolQMCNormalSampler
 from torch import Tensor
 
+from mergekit_mo.optimizers._improvement import OneMore, contenders
 from mergekit_mo.optimizers._surrogate import Surrogate
 from mergekit_mo.pareto import Matrix
 from mergekit_mo.space import Space
@@ -111,9 +111,11 @@ def make_acquisition(
         return qLogNParEGO(
             surrogate.model, scalarization_weights=chosen if preferred else None, **common
         )
-    return qLogNoisyExpectedHypervolumeImprovement(
-        surrogate.model, ref_point=surrogate.reference, **common
-    )
+    common |= {
+        "X_baseline": contenders(surrogate, common.get("objective"), constraints or (), seed),
+        "prune_baseline": False,
+    }
+    return OneMore(surrogate.model, ref_point=surrogate.reference, **common)
 
 
 def best_new(
