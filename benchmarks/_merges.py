@@ -43,6 +43,7 @@ from benchmarks.families import (
     weights_digest,
 )
 from mergekit_mo.files import write_file
+from mergekit_mo.layers import Walk
 from mergekit_mo.pareto import hypervolume
 from mergekit_mo.scales import make_scales, reference_point
 from mergekit_mo.space import Candidate
@@ -257,12 +258,18 @@ class Live:
         sizes = {goal: [len(text.encode()) for text in texts] for goal, texts in items.items()}
         self.about = About(family.digest, weights_digest(family), sizes)
 
-    def row(self, config: Mapping[str, Any]) -> Row:
-        """The answers of a merge; the row of a failure where it fails."""
+    def row(self, config: Mapping[str, Any], walk: Walk | None = None) -> Row:
+        """The answers of a merge, or of layers of it and of its sources; of a failure if it fails.
+
+        Args:
+            config: of the merge.
+            walk: the layers; without them, the distance from the base is taken as well.
+        """
         try:
-            merged = self.merger.merge(located(config, self.family))
+            walked = walk and tuple((located(name, self.family), layer) for name, layer in walk)
+            merged = self.merger.merge(located(config, self.family), walked)
             nats = self.passages.nats(merged.model)
-            distance = self._distance(merged.model)
+            distance = 0.0 if walk else self._distance(merged.model)
         except Exception:  # whatever mergekit raises: the search would record it and go on
             return failure(self.about.width)
         whole = np.isfinite(nats).all()

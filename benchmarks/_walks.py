@@ -18,6 +18,7 @@ from mergekit_mo.archive import Archive
 from mergekit_mo.layers import Layers, Path
 from mergekit_mo.optimizers import Optimizer
 from mergekit_mo.pareto import Matrix
+from mergekit_mo.preference import Preference
 from mergekit_mo.space import Candidate, Space
 from mergekit_mo.testing.planted import scored, small_space
 from mergekit_mo.trial import Goal
@@ -67,10 +68,11 @@ def space_of(truth: Truth) -> Space:
     return Space(small_space(_RECIPE).configuration, truth.layers)
 
 
-def archive_of(truth: Truth) -> Archive:
-    """An archive with the parents in it."""
+def archive_of(truth: Truth, preference: Preference | None = None) -> Archive:
+    """An archive with the parents in it, and what the search should prefer."""
     goals = [Goal(name, True) for name in truth.goals]
-    archive = Archive.memory(goals)
+    wish = {"preference": preference.facts()} if preference else {}
+    archive = Archive.create(":memory:", goals, wish)
     for number, row in enumerate(truth.parents):
         (trial,) = archive.propose("reference", [(f"parent {number}", {})])
         archive.finish(trial.number, scored(goals, row.tolist()), 0.0)

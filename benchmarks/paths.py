@@ -7,6 +7,7 @@ stopped at any time. Wren and lark are for tuning; nothing is chosen on heron an
     python benchmarks/paths.py run [--tables wren] [--optimizers hm3 evolution] [--seeds 0-19]
     python benchmarks/paths.py planted [--seeds 0-9]           # three truths that were planted
     python benchmarks/paths.py unseen [--seeds 0-9]            # advice for withheld preferences
+    python benchmarks/paths.py levels [--seeds 0-4]            # live: merges, paths, both
     python benchmarks/paths.py table                           # from what is recorded; runs nothing
     python benchmarks/paths.py run --optimizers '{hm3: {variant: paper}}' --budget 5000
                                           # the paper's length, 1,000 episodes for each preference
@@ -33,6 +34,8 @@ if str(ROOT) not in sys.path:  # run as a file, only this folder is on the path
 import numpy as np  # noqa: E402
 from filelock import FileLock  # noqa: E402
 
+from benchmarks._levels import BUDGET as LEVELS_BUDGET  # noqa: E402
+from benchmarks._levels import LEVELS  # noqa: E402
 from benchmarks._paths import TABLES, memo_of, score_all, table  # noqa: E402
 from benchmarks._planted import LENGTH_PENALTY, PLANTED  # noqa: E402
 from benchmarks._runs import parse_optimizer  # noqa: E402
@@ -40,8 +43,10 @@ from benchmarks._walks import archive_of, rows_of, walk  # noqa: E402
 from benchmarks.families import FAMILIES  # noqa: E402
 
 RESULTS = ROOT / "benchmarks" / "data" / "paths.jsonl"
+LEVEL_MARKS = (10, 20, 30, 40)
 BUDGET = 200
 MARKS = (25, 50, 100, 200)
+COMMANDS = ("score", "run", "planted", "unseen", "levels", "table")
 RIVALS = (
     "hm3",
     "{hm3: {neighbours: 0.5}}",
@@ -175,6 +180,15 @@ def unseen(name: str, known: int, seed: int) -> list[Record]:
     return records
 
 
+def levels(name: str, optimizer: str, seed: int, budget: int) -> Record:
+    """One live search with one level of HM3 or with both."""
+    from benchmarks._levels import climb, stacks
+
+    label, made = parse_optimizer(optimizer)
+    head = {"what": "levels", "table": name, "optimizer": label, "seed": seed, "budget": budget}
+    return {**head, **climb(stacks(name), made, seed, budget)}
+
+
 def _shifted(others: int) -> np.ndarray:
     return np.array([0.05, *[-0.05 / others] * others])
 
@@ -246,9 +260,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("command", choices=("score", "run", "planted", "unseen", "table"))
+    parser.add_argument("command", choices=COMMANDS)
     parser.add_argument("--tables", nargs="+", choices=TABLES, default=["wren", "heron"])
-    parser.add_argument("--optimizers", nargs="+", default=list(RIVALS))
+    parser.add_argument("--optimizers", nargs="+")
     parser.add_argument("--seeds", default="0-19")
     parser.add_argument("--budget", type=int)
     parser.add_argument("--minutes", type=float, default=1e9, help="after which no new run begins")
@@ -283,12 +297,15 @@ def _jobs(given: argparse.Namespace, seed: int) -> Iterator[tuple[tuple[object, 
                 head = ("unseen", name, f"after {known}", seed, None)
                 yield head, lambda name=name, known=known: unseen(name, known, seed)
         return
-    searched = given.command == "run"
-    budget = given.budget or (BUDGET if searched else 100)
-    for name in given.tables if searched else PLANTED:
-        for text in given.optimizers:
-            label = parse_optimizer(text if searched else _with_penalty(text, name))[0]
-            what, one = ("search", search) if searched else ("planted", plant)
+    what, one, names, optimizers, budget = {
+        "run": ("search", search, given.tables, RIVALS, BUDGET),
+        "planted": ("planted", plant, list(PLANTED), RIVALS, 100),
+        "levels": ("levels", levels, given.tables, LEVELS, LEVELS_BUDGET),
+    }[given.command]
+    budget = given.budget or budget
+    for name in names:
+        for text in given.optimizers or optimizers:
+            label = parse_optimizer(_with_penalty(text, name))[0]
             own = (what, name, label, seed, budget)
             yield own, lambda one=one, n=name, t=text: [one(n, t, seed, budget)]
 

@@ -33,6 +33,8 @@ class Suggestion:
         documents: its configurations, as `mergekit-yaml` or `mergekit-multi` take them.
         expected: its guessed scores by goal, in the goals' own units; a guess, no measurement.
         why: there is no new one.
+        checkpoint: what the policy learnt, for the next time; empty where there is no policy.
+        trained: whether it learnt now, and not from a checkpoint.
     """
 
     known: Choice
@@ -41,14 +43,19 @@ class Suggestion:
     documents: tuple[dict[str, Any], ...] = ()
     expected: Mapping[str, float] | None = None
     why: str = ""
+    checkpoint: bytes = b""
+    trained: bool = False
 
 
-def suggest(archive: Archive, weights: Mapping[str, float]) -> Suggestion:
+def suggest(
+    archive: Archive, weights: Mapping[str, float], checkpoint: bytes | None = None
+) -> Suggestion:
     """The front's nearest member and, where layers were searched, a new candidate.
 
     Args:
         archive: of the run; nothing is written to it.
         weights: by goal, not negative, of any sum.
+        checkpoint: of an earlier suggestion; where it is not of this archive, the policy learns.
 
     Raises:
         UserError: the front is empty, or the weights make no sense.
@@ -65,11 +72,13 @@ def suggest(archive: Archive, weights: Mapping[str, float]) -> Suggestion:
 
     wanted = np.array([weights.get(goal.name, 0.0) for goal in archive.goals])
     try:
-        advice = Adviser(layers, archive, length_penalty=_penalty(archive)).advise(wanted)
+        adviser = Adviser(layers, archive, length_penalty=_penalty(archive), checkpoint=checkpoint)
+        advice = adviser.advise(wanted)
     except NUMERICAL_ERROR as error:
         raise UserError(f"the trials are too alike to learn from ({error})") from error
     if advice is None:
-        return Suggestion(known, why="every path that the policy would take has been tried")
+        why = "every path that the policy would take has been tried"
+        return Suggestion(known, why=why, checkpoint=adviser.checkpoint, trained=adviser.trained)
     unit, path = advice.point
     assert path is not None
     config = next(t.config for t in done if t.unit == unit)
@@ -79,6 +88,8 @@ def suggest(archive: Archive, weights: Mapping[str, float]) -> Suggestion:
         layers.text(path),
         documents(config, layers.walk(path), layers.merge_depth),
         _own_units(archive, advice.expected),
+        checkpoint=adviser.checkpoint,
+        trained=adviser.trained,
     )
 
 

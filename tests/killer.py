@@ -15,11 +15,11 @@ from pathlib import Path
 import matplotlib.figure
 
 from mergekit_mo import loop, preflight
-from mergekit_mo.optimizers import _acquisition, _surrogate
+from mergekit_mo.optimizers import _acquisition, _surrogate, _training
 from tests.toy import FLAGS
 
 # What a search imports only when it needs it, which no child is to do for itself.
-LATE = (_acquisition, _surrogate, matplotlib.figure)
+LATE = (_acquisition, _surrogate, _training, matplotlib.figure)
 
 # A child lives for fewer than so many events, and then for a moment more or for one other event:
 # it never runs more than two trials, however fast the machine is.
@@ -27,12 +27,24 @@ _EVENTS = 3
 _MOMENT = 0.6
 
 
-def main(recipe: Path, out: Path, seed: int) -> None:
-    """Prints how often it killed the search."""
+def main(recipe: Path, out: Path, seed: int, events: int = _EVENTS, most: int = 10_000) -> None:
+    """Prints how often it killed the search.
+
+    Args:
+        recipe: of the search.
+        out: its run folder.
+        seed: of the moments.
+        events: a child lives for fewer.
+        most: how often it kills; the next child may live.
+    """
     draw = random.Random(seed)
     kills = 0
-    while not _come_through(recipe, out, draw.randrange(_EVENTS), draw.uniform(0, _MOMENT)):
+    while kills < most:
+        if _come_through(recipe, out, draw.randrange(events), draw.uniform(0, _MOMENT)):
+            break
         kills += 1
+    else:
+        _come_through(recipe, out, 10_000, 0)
     print(kills)
 
 
@@ -66,4 +78,5 @@ def _child(recipe: Path, out: Path, told: int) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]))
+    limits = {name: int(limit) for name, _, limit in (word.partition("=") for word in sys.argv[4:])}
+    main(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), **limits)

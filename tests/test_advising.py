@@ -9,6 +9,8 @@ from click.testing import CliRunner, Result
 from mergekit_mo.advising import suggest
 from mergekit_mo.archive import Archive
 from mergekit_mo.cli import main
+from mergekit_mo.commands.advise import POLICY
+from mergekit_mo.optimizers import _advice
 from mergekit_mo.testing.paths import RULES, path_space, walked
 from tests.toy import Toy, run
 
@@ -61,6 +63,46 @@ def test_both_suggestions_are_yaml_and_the_new_one_says_that_it_is_unscored(
     assert list(yaml.safe_load_all(new))[-1]["slices"]
     assert "guessed, not measured" in done.stderr
     assert "--evaluate" in done.stderr
+
+
+def test_what_the_policy_learnt_is_kept_until_the_run_changes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    layers = replace(RULES["swaps"], merge_depth=4)
+    space, wish = path_space(layers), {"g0": 0.7, "g1": 0.3}
+    with walked(space, 12) as archive, walked(space, 13) as another:
+        for known in (archive, another):
+            known.remember("layers", layers.facts())
+        first = suggest(archive, wish)
+        assert first.trained
+        stale = suggest(another, wish, first.checkpoint)
+        torn = suggest(archive, wish, first.checkpoint[:-9])
+        assert (stale.trained, torn.trained) == (True, True)
+        assert (torn.new, torn.checkpoint) == (first.new, first.checkpoint)
+        assert suggest(archive, wish, b"something else").new == first.new
+        monkeypatch.setattr(_advice, "trained", None)  # whatever would train now fails
+        again = suggest(archive, wish, first.checkpoint)
+        assert (again.new, again.expected) == (first.new, first.expected)
+        assert not again.trained
+        assert suggest(archive, {"g0": 0.1, "g1": 0.9}, first.checkpoint).new is not None
+
+
+def test_the_command_learns_once_and_says_nothing_else(
+    searched: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ("--prefer", "toy_choice=0.6,toy_bits=0.4", "--json")
+    (searched / POLICY).unlink(missing_ok=True)
+    first = advise(searched, *words)
+    assert (searched / POLICY).is_file()
+    monkeypatch.setattr(_advice, "trained", None)
+    assert advise(searched, *words).stdout == first.stdout
+    monkeypatch.undo()
+    (searched / POLICY).unlink()
+    searched.chmod(0o500)
+    try:
+        assert advise(searched, *words).stdout == first.stdout
+    finally:
+        searched.chmod(0o700)
 
 
 def test_an_unknown_goal_ends_in_words(searched: Path) -> None:

@@ -54,10 +54,11 @@ def front(out: Path) -> dict[str, str]:
     }
 
 
-def killed(recipe: Path, out: Path, seed: int) -> int:
-    """How often a search was killed before it came to its end."""
+def killed(recipe: Path, out: Path, seed: int, **limits: int) -> int:
+    """How often a search was killed before it came to its end; see `tests.killer.main`."""
+    given = [f"{name}={limit}" for name, limit in limits.items()]
     found = subprocess.run(
-        [sys.executable, "-m", "tests.killer", str(recipe), str(out), str(seed)],
+        [sys.executable, "-m", "tests.killer", str(recipe), str(out), str(seed), *given],
         cwd=ROOT,
         env={**os.environ, "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"},
         capture_output=True,

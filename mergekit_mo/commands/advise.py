@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
     from mergekit_mo.options import MergeFlags
     from mergekit_mo.space import Candidate
     from mergekit_mo.trial import Trial
+
+POLICY = "policy.safetensors"
+"""What a policy learnt from a run; a cache, which may be deleted at any time."""
 
 
 @click.command(
@@ -56,8 +60,9 @@ def command(
 ) -> None:
     """Suggest a merge for a preference: the nearest of RUN's front, and a new candidate.
 
-    The new one comes from a policy over layer paths that learns from the run's trials in seconds.
-    It is unscored: what is said of it is a guess until --evaluate has scored it.
+    The new one comes from a policy over layer paths that learns from the run's trials in seconds,
+    once: what it learnt is kept in RUN/policy.safetensors until the run changes. It is unscored:
+    what is said of it is a guess until --evaluate has scored it.
     """
     from mergekit_mo.choose import read_amounts
 
@@ -67,7 +72,9 @@ def command(
         from mergekit_mo.making import documents_of
         from mergekit_mo.writing import recorded_flags
 
-        found = suggest(archive, read_amounts(prefer, "--prefer"))
+        found = suggest(archive, read_amounts(prefer, "--prefer"), _kept(run))
+        if found.trained:
+            _keep(run, found.checkpoint)
         known = documents_text(documents_of(archive, found.known.trial))
         path = recipe or Path(str(archive.fact("recipe_name")))
         flags = recorded_flags(archive)
@@ -87,6 +94,22 @@ def command(
         say(f"no new candidate: {found.why}")
         return
     _tell_new(run, found, trial, documents_text(found.documents))
+
+
+def _kept(run: Path) -> bytes | None:
+    """What a policy learnt from the run before; None where nothing is kept."""
+    try:
+        return (run / POLICY).read_bytes()
+    except OSError:
+        return None
+
+
+def _keep(run: Path, checkpoint: bytes) -> None:
+    """Keeps what the policy learnt; in a folder that cannot be written to, it learns each time."""
+    from mergekit_mo.files import write_file
+
+    with contextlib.suppress(OSError):
+        write_file(run / POLICY, checkpoint)
 
 
 def _scored(run: Path, recipe: Path, flags: MergeFlags, candidate: Candidate) -> Trial:

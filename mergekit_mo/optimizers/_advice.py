@@ -1,7 +1,7 @@
 """A path for a preference that nobody asked before: from a trained policy, and never evaluated.
 
-Rule: an adviser is trained once from an archive; asking it takes no training, and what it answers
-is new: no trial has it.
+Rule: an adviser is trained once from an archive, and what it learnt can be kept; asking it takes no
+training, and what it answers is new: no trial has it.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from numpy.random import SeedSequence
 
 from mergekit_mo.archive import Archive
 from mergekit_mo.layers import Layers
+from mergekit_mo.optimizers._checkpoint import key_of, packed, restored
 from mergekit_mo.optimizers._guess import Guess
 from mergekit_mo.optimizers._lessons import Lessons, lessons, settled
 from mergekit_mo.optimizers._paths import Point, taken
@@ -51,7 +52,13 @@ class Adviser:
         archive: of the run; four finished candidates or more.
         seed: of the training.
         withheld: `k x m` preferences that the policy must not train near, to test it on.
+        only: `k x m` preferences that alone it trains for; None for all of the simplex.
         length_penalty: as in the search.
+        checkpoint: an adviser's `checkpoint`, of this archive or of any other; with the right one
+            nothing is trained.
+
+    Attributes:
+        trained: whether the policy learnt now.
     """
 
     def __init__(
@@ -60,7 +67,9 @@ class Adviser:
         archive: Archive,
         seed: int = 0,
         withheld: Matrix | None = None,
+        only: Matrix | None = None,
         length_penalty: float = 0.0,
+        checkpoint: bytes | None = None,
     ) -> None:
         self.told: Lessons = lessons(layers, archive, length_penalty)
         self._known = taken(layers, archive)
@@ -68,10 +77,20 @@ class Adviser:
         first, second = SeedSequence((seed, self.told.n)).generate_state(2)
         with private_torch(int(first)):
             self.guess = Guess(layers, self.told)
+            self.policy = Policy(layers, self.told.goals)
             rng = np.random.default_rng(int(second))
-            self.policy: Policy = trained(
-                layers, self.told, self.guess, COURSE, rng, withheld=withheld
-            )
+            among = [None if p is None else p.tolist() for p in (withheld, only)]
+            self._key = key_of(archive, layers, [repr(COURSE), seed, length_penalty, among])
+            self.trained = not restored(checkpoint, self._key, self.policy)
+            if self.trained:
+                self.policy = trained(
+                    layers, self.told, self.guess, COURSE, rng, withheld=withheld, only=only
+                )
+
+    @property
+    def checkpoint(self) -> bytes:
+        """What the policy learnt, to be given to an adviser of the same archive."""
+        return packed(self.policy, self._key)
 
     def advise(self, preference: Matrix) -> Advice | None:
         """The new path that promises most to `m` weights; None where the policy has no new one."""

@@ -24,6 +24,7 @@ from mergekit_mo.optimizers._paths import Point, Unit, taken
 from mergekit_mo.optimizers._policy import Actions
 from mergekit_mo.optimizers._private import private_torch
 from mergekit_mo.optimizers._wolpertinger import Gaussian, Trajectory
+from mergekit_mo.optimizers.qlognehvi import drawn_weights
 from mergekit_mo.optimizers.sobol import run_seed
 from mergekit_mo.optimizers.soup import owner_of, owners_of
 from mergekit_mo.pareto import Matrix
@@ -57,15 +58,13 @@ def proposed(
     """
     assert space.layers is not None
     run = run_seed(seed)
-    vectors = np.random.default_rng([run, 3]).dirichlet(
-        np.ones(len(archive.goals)), size=settings.preferences
-    )
     learners = [
         _Learner(i, w, _merge(settings, space, archive, w), space.layers, settings, run)
-        for i, w in enumerate(vectors)
+        for i, w in enumerate(_vectors(settings.preferences, archive, run))
     ]
     told = lessons(space.layers, archive)
-    scores = dict(zip(zip(told.units, told.paths, strict=True), told.Y, strict=True))
+    Y = told.Y - told.missing(told.Y)[:, None]  # what a preference asks for is part of the reward
+    scores = dict(zip(zip(told.units, told.paths, strict=True), Y, strict=True))
     gone = taken(space.layers, archive)
     first = sum(t.origin == _ORIGIN for t in archive.candidates) % len(learners)
     turns = learners[first:] + learners[:first]
@@ -78,6 +77,19 @@ def proposed(
             gone.add((learner.unit, path))
             found.append(Candidate(learner.unit, _ORIGIN, path))
     return found
+
+
+def _vectors(count: int, archive: Archive, run: int) -> Matrix:
+    """Preference vectors, uniform on the simplex, `count x m`; most of them near a preferred one.
+
+    That is what a recipe's `preference:` adds to the published method.
+    """
+    rng = np.random.default_rng([run, 3])
+    vectors = rng.dirichlet(np.ones(len(archive.goals)), size=count)
+    for i in range(count):
+        if (near := drawn_weights(archive, i + 1, rng, at=0)) is not None:
+            vectors[i] = near[: len(archive.goals)]
+    return vectors
 
 
 def _merge(settings: HM3, space: Space, archive: Archive, preference: Matrix) -> Unit:

@@ -38,6 +38,7 @@ class Lessons:
         floor: `m`, the point above which scores count: the reporting reference point where it is
             reached, else a tenth of the range below the front's worst.
         least: `m`, what thresholds ask for; -inf where there is none.
+        wanted: `m`, what the preference asks for at least; -inf where it asks for nothing.
     """
 
     paths: tuple[Path | None, ...]
@@ -47,6 +48,7 @@ class Lessons:
     ideal: Matrix
     floor: Matrix
     least: Matrix
+    wanted: Matrix
 
     @property
     def n(self) -> int:
@@ -66,6 +68,10 @@ class Lessons:
         """What these trials are worth to `w x m` preferences, `w x n`; violations count against."""
         worth = self.values(self.Y, preferences) - self.violations
         return np.asarray(worth)
+
+    def missing(self, Y: Matrix) -> Matrix:
+        """How far `… x m` scores fall short of what is preferred, in sum: `…`."""
+        return np.asarray(np.maximum(self.wanted - Y, 0.0).sum(axis=-1))
 
     def best(self, preference: Matrix) -> int:
         """The trial that is worth most to a preference."""
@@ -107,6 +113,7 @@ def lessons(layers: Layers | None, archive: Archive, length_penalty: float = 0.0
         ideal,
         _floor(own, violations, anchored, len(archive.goals)),
         both.least - length_penalty,  # of the straight path: near enough for a guess
+        both.wanted - length_penalty,
     )
 
 

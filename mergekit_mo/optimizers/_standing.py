@@ -29,11 +29,14 @@ class Standing:
             objectives that have no anchors.
         violations: `n` sums of what is missing to the thresholds, in the units of `Y`; 0 where a
             trial is feasible, positive where it is not.
+        least: `m`, what thresholds ask for; -inf where there is none.
+        wanted: `m`, what the preference asks for; -inf where it asks for nothing.
     """
 
     Y: Matrix
     violations: Matrix
     least: Matrix
+    wanted: Matrix
 
     def ranks(self, weights: Sequence[float]) -> NDArray[np.int_]:
         """Places in one order, 0 the best, equal ones sharing a place.
@@ -74,11 +77,13 @@ def standing(archive: Archive, trials: Sequence[Trial]) -> Standing:
     least = np.array(
         [-np.inf if s.goal.threshold is None else s.up(s.goal.threshold) for s in scales]
     )  # m
+    bounds = archive.preference.at_least
+    wanted = np.array([s.up(bounds.get(s.goal.name, -s.goal.sign * np.inf)) for s in scales])
     missing = np.maximum(least - Y, 0.0) / units  # n x m
     able = np.array([archive.feasible(t) for t in trials], dtype=bool)  # n
     # Rounding may bring a score to its threshold's place on the scale: below it is below it.
     violations = np.where(able, 0.0, np.maximum(missing.sum(axis=1), np.finfo(float).tiny))
-    return Standing(Y / units, violations, least / units)
+    return Standing(Y / units, violations, least / units, wanted / units)
 
 
 def _counts(trial: Trial) -> bool:

@@ -20,7 +20,8 @@ def straight_trials(space: Space, archive: Archive) -> Iterator[Archive]:
         yield archive
         return
     straight = space.layers.straight
-    with Archive.memory(archive.goals) as view:
+    told = {"preference": archive.fact("preference")}
+    with Archive.create(":memory:", archive.goals, told) as view:
         for trial in archive.trials:
             if trial.role == "candidate" and trial.path not in (None, straight):
                 continue

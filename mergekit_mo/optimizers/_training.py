@@ -63,6 +63,7 @@ def trained(
     course: Course,
     rng: Generator,
     withheld: Matrix | None = None,
+    only: Matrix | None = None,
 ) -> Policy:
     """A policy that has learnt from an archive.
 
@@ -73,9 +74,12 @@ def trained(
         course: how long.
         rng: draws preferences; torch's own generator, which the caller has seeded, the rest.
         withheld: `k x m` preferences whose surroundings are not drawn.
+        only: `k x m` preferences that alone are drawn; None for all of the simplex.
     """
 
     def drawn() -> Matrix:
+        if only is not None:
+            return np.asarray(only[rng.integers(len(only), size=course.preferences)])
         found = drawn_preferences(known.goals, course.preferences, rng)
         while withheld is not None and (near := _near(found, withheld)).any():
             found[near] = drawn_preferences(known.goals, int(near.sum()), rng)

@@ -14,11 +14,13 @@ from numpy.random import Generator, SeedSequence
 
 from mergekit_mo.archive import Archive
 from mergekit_mo.optimizers import Optimizer
-from mergekit_mo.optimizers._lessons import Lessons, drawn_preferences, lessons, make_screen
+from mergekit_mo.optimizers._lessons import Lessons, lessons
 from mergekit_mo.optimizers._paths import Point, crossed, fresh, mutated, taken
 from mergekit_mo.optimizers._straight import straight_trials
+from mergekit_mo.optimizers._wish import Wish
 from mergekit_mo.optimizers.evolution import first_points, needs_layers
 from mergekit_mo.optimizers.qlognehvi import QLogNEHVI
+from mergekit_mo.pareto import Matrix
 from mergekit_mo.space import Candidate, Space
 
 if TYPE_CHECKING:
@@ -30,7 +32,7 @@ LEVELS = ("both", "parameters", "paths")
 _LEAST_LEARNT = 4  # finished trials, before anything is guessed
 _ASKED, _WALKED = 16, 16  # preferences that the policy is asked for, and its paths for each
 _POOL = 256  # candidates among which the guess chooses, the policy's and neighbours together
-_DIRECTIONS, _SAMPLES = 128, 16  # of the hypervolume's gain
+_SAMPLES = 16  # of scores that a candidate may have
 _MOST_OPEN = 32  # waiting and failed trials that are taken as if they had come out as guessed
 _BOUNDS = {
     "initial": (0, 10_000),
@@ -96,6 +98,7 @@ class HM3(Optimizer):
     exploration: float = 0.1
 
     searches_layers: ClassVar[bool] = True
+    heeds_preference: ClassVar[bool] = True
     _origin: ClassVar[str] = "hm3"
 
     def __post_init__(self) -> None:
@@ -211,8 +214,9 @@ class HM3(Optimizer):
         with private_torch(int(rng.integers(2**62))):
             try:
                 guess = self._guess(space, archive, told)
-                pool = self.pool(space, told, guess, known, rng)
-                return self._chosen(told, guess, pool, count, rng)
+                wish = Wish(told, archive, rng)
+                pool = self._pool(space, wish, guess, known)
+                return self._chosen(wish, guess, pool, count)
             except NUMERICAL_ERROR:  # too ill-conditioned to be used
                 return []
 
@@ -226,19 +230,18 @@ class HM3(Optimizer):
             guess.believing((trial.unit or (), trial.path or straight))
         return guess
 
-    def pool(
-        self, space: Space, told: Lessons, guess: Guess, known: set[Point], rng: Generator
-    ) -> list[Point]:
+    def _pool(self, space: Space, wish: Wish, guess: Guess, known: set[Point]) -> list[Point]:
         """New candidates to choose from: the policy's for many preferences, and the front's
         neighbours, each with the holes of the merge that it comes from.
         """  # noqa: D205
         found: dict[Point, None] = {}
+        told, rng = wish.known, wish.rng
         assert space.layers is not None
         wanted = round(_POOL * (1 - self.neighbours)) if self.screen else _POOL
         if wanted:
-            for point in self._policy_points(space, told, guess, wanted, rng):
+            for point in self._policy_points(space, wish, guess, wanted):
                 found[point] = None
-        front = told.front()
+        front = wish.parents()
         for _ in range(_POOL - wanted):
             first, second = (front[int(i)] for i in rng.integers(len(front), size=2))
             path, other = told.paths[first], told.paths[second]
@@ -251,9 +254,7 @@ class HM3(Optimizer):
             found[told.units[first], path] = None
         return [point for point in found if point not in known]
 
-    def _policy_points(
-        self, space: Space, told: Lessons, guess: Guess, count: int, rng: Generator
-    ) -> list[Point]:
+    def _policy_points(self, space: Space, wish: Wish, guess: Guess, count: int) -> list[Point]:
         """What a policy that is trained now walks."""
         import torch
 
@@ -261,30 +262,33 @@ class HM3(Optimizer):
 
         assert space.layers is not None
         course = Course(copies=self.copies, rounds=self.rounds)
-        policy = trained(space.layers, told, guess if self.rounds else None, course, rng)
-        asked = drawn_preferences(told.goals, max(1, count // _WALKED), rng)
+        told = wish.known
+        policy = trained(space.layers, told, guess if self.rounds else None, course, wish.rng)
+        asked = wish.preferences(max(1, count // _WALKED))
         wanted = np.repeat(asked, _WALKED, axis=0)[:count]
         units = {i: told.units[told.best(w)] for i, w in enumerate(asked)}
         episodes = policy.sample(torch.tensor(wanted, dtype=torch.float))
         return [(units[i // _WALKED], path) for i, path in enumerate(episodes.paths)]
 
-    def _chosen(
-        self, told: Lessons, guess: Guess, pool: list[Point], count: int, rng: Generator
-    ) -> list[Point]:
+    def _chosen(self, wish: Wish, guess: Guess, pool: list[Point], count: int) -> list[Point]:
         """The candidates that promise most, one after the other."""
         if not self.screen:
             return pool[:count]
-        screen = make_screen(told, _DIRECTIONS, rng)
-        normals = rng.normal(size=(_SAMPLES, told.goals))
+        at_large = wish.at_large()
+        normals = wish.rng.normal(size=(_SAMPLES, wish.known.goals))
         found: list[Point] = []
+        picked: list[Matrix] = []
         while pool and len(found) < count:
+            screen = wish.screen(len(found), at_large, picked)
             gains = screen.gains(guess.samples(pool, normals)).mean(axis=0)
             if not gains.max() > 0:  # nothing promises anything: the best for some preference
-                worth = told.values(guess.scores(pool, 1.0), drawn_preferences(told.goals, 1, rng))
-                gains = worth[0]
+                scores = guess.scores(pool, 1.0)
+                worth = wish.known.values(scores, wish.preferences(1))
+                gains = worth[0] - wish.known.missing(scores)
             point = pool.pop(int(np.argmax(gains)))
             found.append(point)
-            screen = screen.beside(guess.scores([point])[0])
+            picked.append(guess.scores([point])[0])
+            at_large = at_large.beside(picked[-1])
             guess.believing(point)
         return found
 

@@ -141,7 +141,7 @@ class QLogNEHVI(Optimizer):
                         self.samples,
                         second,
                         scalarised=self._scalarised,
-                        weights=_drawn_weights(archive, len(new), rng),
+                        weights=drawn_weights(archive, len(new), rng),
                     )
                     turn = Turn(space, archive, data, surrogate, known, len(new), rng)
                     unit = value and self._best(value, turn)
@@ -211,14 +211,23 @@ def _least(archive: Archive, scales: Sequence[Scale]) -> Matrix:
     return np.array([s.up(bounds.get(s.goal.name, -s.goal.sign * np.inf)) for s in scales])
 
 
-def _drawn_weights(archive: Archive, number: int, rng: Generator) -> Matrix | None:
+def drawn_weights(
+    archive: Archive, number: int, rng: Generator, at: int | None = None
+) -> Matrix | None:
     """Weights near the preferred ones, `m`; None without any, and for one candidate in four.
 
     Near and not at them, so that a whole neighbourhood is searched; one in four goes to the front
     at large, lest what is preferred is preferred of too little.
+
+    Args:
+        archive: whose preference it is.
+        number: of the candidate, counted from `at`.
+        rng: draws them.
+        at: the number of candidates before; None for those of the archive.
     """
     weights = archive.preference.weights
-    if not weights or (len(archive.candidates) + number) % _AT_LARGE == 0:
+    before = len(archive.candidates) if at is None else at
+    if not weights or (before + number) % _AT_LARGE == 0:
         return None
     wanted = np.array([weights.get(goal.name, 0.0) for goal in archive.goals])
     shares = wanted / wanted.sum() * _FIRMNESS + _LEAST_SHARE

@@ -152,7 +152,13 @@ def test_one_policy_serves_opposed_preferences() -> None:
     paths = [random_path(layers, draw) for _ in range(20)]
     Y = np.array([_shares(path) for path in paths])
     known = Lessons(
-        tuple(paths), ((),) * 20, Y, np.zeros(20), np.ones(2), np.full(2, -0.1), np.full(2, -np.inf)
+        tuple(paths),
+        ((),) * 20,
+        Y,
+        np.zeros(20),
+        np.ones(2),
+        np.full(2, -0.1),
+        *[np.full(2, -np.inf)] * 2,
     )
     with private_torch(4):
         policy = trained(

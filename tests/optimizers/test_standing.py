@@ -48,8 +48,9 @@ def test_objectives_without_anchors_are_in_units_of_their_own_range() -> None:
 def test_feasible_trials_come_first_and_equal_ones_share_a_place() -> None:
     Y = np.array([[1.0, 1.0], [9.0, 9.0], [0.0, 3.0], [5.0, 5.0], [2.0, 0.0]])
     violations = np.array([0.0, 0.2, 0.0, 0.1, 0.0])
-    assert Standing(Y, violations, np.full(2, -np.inf)).ranks([1, 1]).tolist() == [1, 3, 0, 2, 1]
-    assert Standing(Y, violations, np.full(2, -np.inf)).ranks([1, 0]).tolist() == [1, 4, 2, 3, 0]
+    nothing = np.full(2, -np.inf)
+    assert Standing(Y, violations, nothing, nothing).ranks([1, 1]).tolist() == [1, 3, 0, 2, 1]
+    assert Standing(Y, violations, nothing, nothing).ranks([1, 0]).tolist() == [1, 4, 2, 3, 0]
 
 
 @pytest.mark.parametrize(("kind", "package"), [(NSGA2, "pymoo"), (CMAES, "cma")])
