@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import cached_property
@@ -29,6 +29,7 @@ from mergekit_mo.scales import (
     make_scales,
     reference_point,
 )
+from mergekit_mo.soundness import opened, told
 from mergekit_mo.space import Candidate
 from mergekit_mo.trial import Data, Goal, Measurement, Outcome, Role, Split, Status, Trial
 
@@ -44,6 +45,7 @@ class Archive:
     def __init__(self, connection: sqlite3.Connection, *, read_only: bool = False) -> None:
         self._db = connection
         self._read_only = read_only
+        self._views: dict[str, tuple[Trial, ...]] = {}
         goals = [goal.name for goal in (*self.goals, *self.auxiliary)]
         self._trials = {trial.number: trial for trial in storage.read_trials(connection, goals)}
 
@@ -62,6 +64,7 @@ class Archive:
         if str(path) != ":memory:" and Path(path).exists():
             raise UserError(f"{path}: exists already")
         db = storage.connect(str(path))
+        storage.make_durable(db)
         own = {
             "schema": storage.VERSION,
             "goals": [[g.name, g.maximize, g.threshold] for g in goals],
@@ -89,27 +92,12 @@ class Archive:
         path = path / "archive.db" if path.is_dir() else path
         if not path.is_file():
             raise UserError(f"{path}: no such archive")
-        address = f"{path.resolve().as_uri()}?mode=ro" if read_only else str(path)
-        try:
-            with ExitStack() as undo:
-                db = storage.connect(address, read_only)
-                undo.callback(db.close)
-                # A file of zeros or of another program is found out by the first, a torn one by
-                # the second; flipped bits in answers by their checksums.
-                version = json.loads(storage.read_fact(db, "schema") or "null")
-                (state,) = db.execute("PRAGMA quick_check").fetchone()
-                if state != "ok":
-                    raise UserError(f"{path}: the archive is damaged ({state})")
-                if version not in range(1, storage.VERSION + 1):
-                    what = f"an archive of version {version}; this program knows 1 to"
-                    raise UserError(f"{path}: {what} {storage.VERSION}")
-                if not read_only:
-                    storage.upgrade(db, version)
-                archive = cls(db, read_only=read_only)
-                undo.pop_all()
-                return archive
-        except (sqlite3.DatabaseError, ValueError, KeyError, TypeError) as error:
-            raise UserError(f"{path}: the archive cannot be read ({error})") from error
+        db = opened(path, read_only=read_only)
+        with ExitStack() as undo, told(path):
+            undo.callback(db.close)
+            archive = cls(db, read_only=read_only)
+            undo.pop_all()
+            return archive
 
     def close(self) -> None:
         """Closes the file, leaving nothing beside it: a read-only folder can then be opened."""
@@ -125,12 +113,12 @@ class Archive:
 
     # What is known.
 
-    @property
+    @cached_property
     def goals(self) -> tuple[Goal, ...]:
         """The objectives, in the order of every table and matrix."""
         return tuple(Goal(*entry) for entry in self.fact("goals"))
 
-    @property
+    @cached_property
     def auxiliary(self) -> tuple[Goal, ...]:
         """What is measured besides, to steer an optimizer: in no front, table or hypervolume."""
         return tuple(Goal(*entry) for entry in self.fact("auxiliary") or ())
@@ -154,17 +142,27 @@ class Archive:
     @property
     def trials(self) -> tuple[Trial, ...]:
         """All trials in the order of their numbers."""
-        return tuple(self._trials[number] for number in sorted(self._trials))
+        return self._view("all", lambda _: True)
 
     @property
     def references(self) -> tuple[Trial, ...]:
         """The base and the sources as they are."""
-        return tuple(t for t in self.trials if t.role == "reference")
+        return self._view("reference", lambda trial: trial.role == "reference")
 
     @property
     def candidates(self) -> tuple[Trial, ...]:
         """The trials that count towards the budget."""
-        return tuple(t for t in self.trials if t.role == "candidate")
+        return self._view("candidate", lambda trial: trial.role == "candidate")
+
+    def trial(self, number: int) -> Trial | None:
+        """The trial of a number; None where there is none."""
+        return self._trials.get(number)
+
+    def _view(self, name: str, wanted: Callable[[Trial], bool]) -> tuple[Trial, ...]:
+        """Some of the trials, in the order of their numbers; kept until one of them changes."""
+        if name not in self._views:
+            self._views[name] = tuple(t for _, t in sorted(self._trials.items()) if wanted(t))
+        return self._views[name]
 
     @property
     def asks(self) -> int:
@@ -280,15 +278,9 @@ class Archive:
             trial = Trial(number, role, str(origin), "waiting", config, unit, ask, path=path)
             trials.append(trial)
         with storage.transaction(self._db):
-            self._db.executemany(
-                "INSERT INTO trial (number, role, origin, ask, unit, config, path, status) "
-                "VALUES (?, ?, ?, ?, ?, ?, ?, 'waiting')",
-                [
-                    (t.number, role, t.origin, ask, *_texts(t), storage.path_text(t.path))
-                    for t in trials
-                ],
-            )
-        self._trials.update({t.number: t for t in trials})
+            for trial in trials:
+                storage.put(self._db, "trial", _row(trial))
+        self._keep(trials)
         return tuple(trials)
 
     def finish(self, number: int, outcome: Outcome, at: float, split: Split = "search") -> Trial:
@@ -321,17 +313,18 @@ class Archive:
             trial = replace(trial, holdout=dict(outcome.scores))
         with storage.transaction(self._db):
             if split == "search":
-                self._db.execute(
-                    "UPDATE trial SET status=?, digest=?, error=?, seconds=?, finished=? "
-                    "WHERE number=? AND status='waiting'",
-                    (trial.status, trial.digest, trial.error, trial.seconds, at, number),
-                )
+                storage.put(self._db, "trial", {**_row(trial), "finished": at})
             else:
-                self._db.execute("INSERT INTO opening (trial, at) VALUES (?, ?)", (number, at))
+                storage.write_opening(self._db, number, at)
             storage.write_scores(self._db, number, split, outcome.scores)
             storage.write_answers(self._db, number, split, outcome.answers)
-        self._trials[number] = trial
+        self._keep([trial])
         return trial
+
+    def _keep(self, trials: Iterable[Trial]) -> None:
+        """Takes trials over that are on disk now."""
+        self._trials.update({t.number: t for t in trials})
+        self._views.clear()
 
     def remember(self, name: str, value: Any) -> None:
         """Writes a fact, in the place of an older one of that name."""
@@ -339,8 +332,21 @@ class Archive:
             storage.write_fact(self._db, name, value)
 
 
-def _texts(trial: Trial) -> tuple[str, str]:
-    return json.dumps(trial.unit), json.dumps(trial.config)
+def _row(trial: Trial) -> dict[str, Any]:
+    """A trial as its row, but for the time at which it finished."""
+    return {
+        "number": trial.number,
+        "role": trial.role,
+        "origin": trial.origin,
+        "ask": trial.ask,
+        "unit": json.dumps(trial.unit),
+        "config": json.dumps(trial.config),
+        "path": storage.path_text(trial.path),
+        "status": trial.status,
+        "digest": trial.digest,
+        "error": trial.error,
+        "seconds": trial.seconds,
+    }
 
 
 def _scores(trial: Trial, split: Split) -> Mapping[str, Measurement]:

@@ -29,6 +29,7 @@ _ORDER = {
     "report": "write a run as one page for a browser, or follow it live",
     "card": "print the model card of a trial",
     "push": "upload a trial's model and its card to the Hub",
+    "rescue": "save what is whole of a run whose archive is damaged",
     "convert": "make a recipe of a mergekit-evolve genome",
     "kinds": "list what a recipe can name",
 }

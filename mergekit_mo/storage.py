@@ -1,55 +1,80 @@
 """The archive's tables: how facts, trials, scores and answers lie in SQLite.
 
-Rule: a transaction is on disk when it returns (`synchronous=FULL`); answers are one compressed,
-checksummed blob for each trial and task, since `quick_check` sees no flipped bits in data.
+Rule: a transaction is on disk when it returns (`synchronous=FULL`), and every row carries a mark,
+the checksum of its content; all marks together make the seal. SQLite itself sees no flipped bit in
+data; whoever opens an archive compares both (`damage`).
 """
 
 from __future__ import annotations
 
+import functools
 import json
+import math
 import sqlite3
 import time
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, get_args
 
 from mergekit_mo.layers import Path
 from mergekit_mo.problems import UserError
-from mergekit_mo.trial import Measurement, Split, Trial
+from mergekit_mo.trial import Measurement, Role, Split, Status, Trial
 
-VERSION = 2
-"""Of the tables below. Version 1 had no paths; its archives are read, and brought up on writing."""
+VERSION = 3
+"""Of the tables below. Version 1 had no paths, version 2 no marks; both are read, and brought up
+when they are written to."""
+
+MARKED = 3
+"""The first version whose rows carry marks."""
+
+KEYS: Mapping[str, tuple[str, ...]] = {
+    "fact": ("name",),
+    "trial": ("number",),
+    "score": ("trial", "split", "goal"),
+    "answers": ("trial", "split", "task"),
+    "opening": ("number",),
+}
+"""The tables, each with the columns that tell its rows apart."""
 
 _SCHEMA = """
-CREATE TABLE fact (name TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE fact (name TEXT PRIMARY KEY, value TEXT NOT NULL, mark INTEGER NOT NULL DEFAULT 0);
 CREATE TABLE trial (
     number INTEGER PRIMARY KEY, role TEXT NOT NULL, origin TEXT NOT NULL, ask INTEGER,
     unit TEXT, config TEXT NOT NULL, status TEXT NOT NULL, digest TEXT, error TEXT,
-    seconds REAL, finished REAL, path TEXT
+    seconds REAL, finished REAL, path TEXT, mark INTEGER NOT NULL DEFAULT 0
 );
 CREATE TABLE score (
     trial INTEGER NOT NULL REFERENCES trial, split TEXT NOT NULL, goal TEXT NOT NULL,
-    value REAL NOT NULL, stderr REAL, n INTEGER, PRIMARY KEY (trial, split, goal)
+    value REAL NOT NULL, stderr REAL, n INTEGER, mark INTEGER NOT NULL DEFAULT 0,
+    PRIMARY KEY (trial, split, goal)
 );
 CREATE TABLE answers (
     trial INTEGER NOT NULL REFERENCES trial, split TEXT NOT NULL, task TEXT NOT NULL,
-    checksum INTEGER NOT NULL, body BLOB NOT NULL, PRIMARY KEY (trial, split, task)
+    checksum INTEGER NOT NULL, body BLOB NOT NULL, mark INTEGER NOT NULL DEFAULT 0,
+    PRIMARY KEY (trial, split, task)
 );
 CREATE TABLE opening (
-    number INTEGER PRIMARY KEY, trial INTEGER NOT NULL REFERENCES trial, at REAL NOT NULL
+    number INTEGER PRIMARY KEY, trial INTEGER NOT NULL REFERENCES trial, at REAL NOT NULL,
+    mark INTEGER NOT NULL DEFAULT 0
 );
+CREATE TABLE seal (number INTEGER PRIMARY KEY, entries INTEGER NOT NULL, total INTEGER NOT NULL);
+INSERT INTO seal VALUES (0, 0, 0)
 """
+
+_WORD = 0xFFFFFFFF
 
 
 def connect(address: str, read_only: bool = False) -> sqlite3.Connection:
     """Opens a database: a path, or where it is only read, a URI."""
-    db = sqlite3.connect(address, uri=read_only, isolation_level=None, timeout=5)
-    if not read_only:
-        db.execute("PRAGMA journal_mode=WAL")
-        db.execute("PRAGMA synchronous=FULL")  # a commit survives a power cut, not only a kill
-        db.execute("PRAGMA foreign_keys=ON")
-    return db
+    return sqlite3.connect(address, uri=read_only, isolation_level=None, timeout=5)
+
+
+def make_durable(db: sqlite3.Connection) -> None:
+    """Sets a database up for writing: a commit survives a power cut, not only a kill."""
+    db.execute("PRAGMA journal_mode=WAL")
+    db.execute("PRAGMA synchronous=FULL")
+    db.execute("PRAGMA foreign_keys=ON")
 
 
 def settle(db: sqlite3.Connection, patience: float = 5.0) -> None:
@@ -92,15 +117,141 @@ def make_tables(db: sqlite3.Connection, facts: Mapping[str, Any]) -> None:
 
 def upgrade(db: sqlite3.Connection, version: int) -> None:
     """Brings an older archive to the present version."""
-    if version < VERSION:
-        with transaction(db):
+    if version == VERSION:
+        return
+    with transaction(db):
+        if version < 2:
             db.execute("ALTER TABLE trial ADD COLUMN path TEXT")
-            write_fact(db, "schema", VERSION)
+        for table in KEYS:
+            db.execute(f"ALTER TABLE {table} ADD COLUMN mark INTEGER NOT NULL DEFAULT 0")
+        seal = _SCHEMA.index("CREATE TABLE seal")
+        for statement in _SCHEMA[seal:].split(";"):
+            db.execute(statement)
+        for table in KEYS:
+            for row in list(rows(db, table)):
+                _mark(db, table, row, 0, new=True)
+        write_fact(db, "schema", VERSION)
+
+
+def put(db: sqlite3.Connection, table: str, row: Mapping[str, Any]) -> None:
+    """Writes a whole row, in the place of one with the same key; marks and seals it."""
+    before = _found(db, table, row)
+    names, keys = list(row), KEYS[table]
+    others = ", ".join(f"{name}=excluded.{name}" for name in names if name not in keys)
+    db.execute(
+        f"INSERT INTO {table} ({', '.join(names)}) VALUES ({', '.join('?' * len(names))}) "
+        f"ON CONFLICT ({', '.join(keys)}) DO UPDATE SET {others}",
+        list(row.values()),
+    )
+    _mark(db, table, row, before["mark"] if before else 0, new=before is None)
+
+
+def _found(db: sqlite3.Connection, table: str, key: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The row with a key as it stands in the table; None where there is none."""
+    where = " AND ".join(f"{name}=?" for name in KEYS[table])
+    cursor = db.execute(f"SELECT * FROM {table} WHERE {where}", [key[name] for name in KEYS[table]])
+    row = cursor.fetchone()
+    return None if row is None else dict(zip(_names(cursor), row, strict=True))
+
+
+def _mark(
+    db: sqlite3.Connection, table: str, key: Mapping[str, Any], before: int, *, new: bool
+) -> None:
+    """Marks a row that was just written, as it is read back, and brings the seal up."""
+    row = _found(db, table, key)
+    assert row is not None
+    mark, keys = mark_of(row), KEYS[table]
+    where = " AND ".join(f"{name}=?" for name in keys)
+    db.execute(f"UPDATE {table} SET mark=? WHERE {where}", [mark, *(key[name] for name in keys)])
+    db.execute(
+        f"UPDATE seal SET entries=entries+?, total=(total+?)&{_WORD}", (int(new), mark - before)
+    )
+
+
+def mark_of(row: Mapping[str, Any]) -> int:
+    """The checksum of a row: of its columns by name, but for empty ones, the mark and blobs.
+
+    A column that is added later and left empty changes no mark; a blob has its own checksum.
+    """
+    content = [
+        (name, row[name])
+        for name in sorted(row)
+        if name != "mark" and row[name] is not None and not isinstance(row[name], bytes)
+    ]
+    return zlib.crc32(repr(content).encode("utf-8", "surrogatepass"))
+
+
+def rows(db: sqlite3.Connection, table: str) -> Iterator[dict[str, Any]]:
+    """Every row of a table by the names of its columns."""
+    cursor = db.execute(f"SELECT * FROM {table}")
+    names = _names(cursor)
+    for row in cursor:
+        yield dict(zip(names, row, strict=True))
+
+
+def _names(cursor: sqlite3.Cursor) -> list[str]:
+    return [column[0] for column in cursor.description]
+
+
+def intact(row: Mapping[str, Any]) -> bool:
+    """Whether a row is as it was written."""
+    body = row.get("body")
+    whole = not isinstance(body, bytes) or zlib.crc32(body) == row["checksum"]
+    return whole and bool(mark_of(row) == row["mark"])
+
+
+def damage(db: sqlite3.Connection) -> list[str]:
+    """What is not as it was written; reads the whole archive.
+
+    Raises:
+        sqlite3.DatabaseError: the file cannot be read to its end.
+    """
+    found: list[str] = []
+    entries = total = 0
+    wanted = _columns()
+    for table, keys in KEYS.items():
+        # An empty column is in no mark, but it must be called what it is.
+        if missing := wanted[table] - {row[1] for row in db.execute(f"PRAGMA table_info({table})")}:
+            found.append(f"columns of {table}: {', '.join(sorted(missing))}")
+        for row in rows(db, table):
+            entries, total = entries + 1, (total + row["mark"]) & _WORD
+            if not intact(row):
+                found.append(" ".join([table, *(str(row[name]) for name in keys)]))
+    (sealed,) = db.execute("SELECT entries, total FROM seal").fetchall()
+    if not found and sealed != (entries, total):
+        found.append(f"{sealed[0]} rows were written and {entries} are there, or an old one is")
+    return found
+
+
+def spoilt_answers(db: sqlite3.Connection) -> list[str]:
+    """What is not as it was written in an archive without marks, as far as it can tell."""
+    query = "SELECT trial, split, task, checksum, body FROM answers"
+    return [
+        f"answers {number} {split} {task}"
+        for number, split, task, checksum, body in db.execute(query)
+        if zlib.crc32(body) != checksum
+    ]
+
+
+def write_opening(db: sqlite3.Connection, number: int, at: float) -> None:
+    """Notes that a trial's hold-out was scored."""
+    (last,) = db.execute("SELECT max(number) FROM opening").fetchone()
+    put(db, "opening", {"number": (last or 0) + 1, "trial": number, "at": at})
+
+
+@functools.cache
+def _columns() -> dict[str, set[str]]:
+    """The columns of each table."""
+    db = sqlite3.connect(":memory:")
+    db.executescript(_SCHEMA)
+    found = {t: {row[1] for row in db.execute(f"PRAGMA table_info({t})")} for t in KEYS}
+    db.close()
+    return found
 
 
 def write_fact(db: sqlite3.Connection, name: str, value: Any) -> None:
     """Writes plain JSON under a name, in the place of what stood there."""
-    db.execute("INSERT OR REPLACE INTO fact VALUES (?, ?)", (name, json.dumps(value)))
+    put(db, "fact", {"name": name, "value": json.dumps(value)})
 
 
 def read_fact(db: sqlite3.Connection, name: str) -> str | None:
@@ -113,10 +264,9 @@ def write_scores(
     db: sqlite3.Connection, number: int, split: Split, scores: Mapping[str, Measurement]
 ) -> None:
     """Writes a trial's measurements by goal."""
-    db.executemany(
-        "INSERT OR REPLACE INTO score VALUES (?, ?, ?, ?, ?, ?)",
-        [(number, split, goal, m.value, m.stderr, m.n) for goal, m in scores.items()],
-    )
+    for goal, m in scores.items():
+        row = {"trial": number, "split": split, "goal": goal}
+        put(db, "score", {**row, "value": m.value, "stderr": m.stderr, "n": m.n})
 
 
 def write_answers(
@@ -125,10 +275,8 @@ def write_answers(
     """Writes a trial's per-item answers by task."""
     for task, found in answers.items():
         body = zlib.compress(json.dumps(found, separators=(",", ":")).encode())
-        db.execute(
-            "INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?, ?)",
-            (number, split, task, zlib.crc32(body), body),
-        )
+        row = {"trial": number, "split": split, "task": task}
+        put(db, "answers", {**row, "checksum": zlib.crc32(body), "body": body})
 
 
 def read_answers(db: sqlite3.Connection, number: int, split: Split, task: str) -> Any:
@@ -149,9 +297,14 @@ def read_answers(db: sqlite3.Connection, number: int, split: Split, task: str) -
 
 
 def read_trials(db: sqlite3.Connection, goals: Sequence[str]) -> Iterator[Trial]:
-    """All trials by number, their scores in the order of the goals."""
+    """All trials by number, their scores in the order of the goals.
+
+    Raises:
+        ValueError: a trial is not of the form that this program writes.
+    """
     found: dict[tuple[int, str], dict[str, Measurement]] = {}
-    for number, split, goal, *rest in db.execute("SELECT * FROM score"):
+    columns = "trial, split, goal, value, stderr, n"
+    for number, split, goal, *rest in db.execute(f"SELECT {columns} FROM score"):
         found.setdefault((number, split), {})[goal] = Measurement(*rest)
 
     def scores(number: int, split: Split) -> dict[str, Measurement]:
@@ -164,7 +317,7 @@ def read_trials(db: sqlite3.Connection, goals: Sequence[str]) -> Iterator[Trial]
     for row in db.execute(f"SELECT {columns} FROM trial ORDER BY number"):
         number, role, origin, status, config, unit, ask, digest, error, seconds, path = row
         point = json.loads(unit)
-        yield Trial(
+        trial = Trial(
             number,
             role,
             origin,
@@ -179,6 +332,36 @@ def read_trials(db: sqlite3.Connection, goals: Sequence[str]) -> Iterator[Trial]
             seconds=seconds,
             path=None if path is None else read_path(path),
         )
+        _check(trial, goals)
+        yield trial
+
+
+def _check(trial: Trial, goals: Sequence[str]) -> None:
+    """Sees that a trial is of the form that this program writes.
+
+    Raises:
+        ValueError: it is not.
+    """
+    unit, words = trial.unit or (), (trial.role, trial.origin, trial.status)
+    fine = (
+        trial.role in get_args(Role)
+        and trial.status in get_args(Status)
+        and all(isinstance(word, str) for word in words)
+        and isinstance(trial.config, dict)
+        and all(isinstance(x, int | float) and 0 <= x <= 1 for x in unit)
+        and (trial.status != "done" or [*trial.scores] == [*goals])
+        and all(_plausible(m) for m in (*trial.scores.values(), *trial.holdout.values()))
+        and all(text is None or isinstance(text, str) for text in (trial.digest, trial.error))
+        and all(x is None or isinstance(x, int | float) for x in (trial.ask, trial.seconds))
+    )
+    if not fine:
+        raise ValueError(f"trial {trial.number} is not of the form that this program writes")
+
+
+def _plausible(m: Measurement) -> bool:
+    """Whether a measurement is one of finite numbers."""
+    numbers = [x for x in (m.value, m.stderr, m.n) if x is not None]
+    return all(isinstance(x, int | float) and math.isfinite(x) for x in numbers)
 
 
 def path_text(path: Path | None) -> str | None:
