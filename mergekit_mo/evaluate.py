@@ -14,7 +14,7 @@ from typing import Any
 from mergekit_mo.archive import Outcome
 from mergekit_mo.harness import Harness
 from mergekit_mo.layers import Walk
-from mergekit_mo.merging import Merger
+from mergekit_mo.merging import Merger, as_it_is
 from mergekit_mo.objectives import Objective, Subject
 from mergekit_mo.trial import Measurement, Split
 
@@ -57,6 +57,7 @@ class Evaluator:
         self.harness = harness
         self.objectives = objectives
         self.base = base
+        self._begun = False
 
     def __call__(self, job: Job) -> Outcome:
         """Evaluates a job; never raises, but for an interrupt."""
@@ -68,7 +69,25 @@ class Evaluator:
             message = f"{type(error).__name__}: {text}"
             return Outcome({}, {}, None, message, time.perf_counter() - start)
 
+    def _begin(self) -> None:
+        """Lets objectives look at further models, which the first merge would put out of memory."""
+        rows: dict[str, dict[int, Any]] = {
+            name: {i: asked.task.eval_docs[i] for items in asked.items.values() for i in items}
+            for name, asked in self.harness.tasks.items()
+            if asked.silent
+        }
+        for objective in self.objectives.values():
+            objective.begin(self._as_it_is, rows)
+        self._begun = True
+
+    def _as_it_is(self, reference: str) -> Subject:
+        """A model as objectives see it, in the place of the merge."""
+        found = self.merger.merge(as_it_is(reference))
+        return Subject(found.model, found.tokenizer, {}, lambda: 0.0)
+
     def _evaluate(self, job: Job, start: float) -> Outcome:
+        if not self._begun:
+            self._begin()
         merged = self.merger.merge(job.config, job.walk)
         answers = self.harness.ask(merged.model, merged.tokenizer, job.split)
         subject = Subject(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from mergekit_mo.backends import Backend
 from mergekit_mo.backends.hf import Transformers, no_bars
 from mergekit_mo.documents import Documents
 from mergekit_mo.evaluation import Evaluation
+from mergekit_mo.gold import best_by_item, gold_requests
 from mergekit_mo.tasks import TaskError
 from mergekit_mo.trial import Measurement, Split
 
@@ -43,6 +44,8 @@ class Answers:
         values: of each `metric,filter`, one value an item, as the task's aggregation takes them.
         measured: of each `metric,filter`, the aggregate and its standard error.
         texts: what it wrote to each item, before any filter; empty where it writes nothing.
+        gold: log-probability of each item's right answer, where it was asked for.
+        rows: the items themselves, where an objective asks them by itself.
     """
 
     ids: tuple[int, ...]
@@ -50,6 +53,8 @@ class Answers:
     values: Mapping[str, list[Any]]
     measured: Mapping[str, Measurement]
     texts: Sequence[Sequence[str]] = ()
+    gold: Sequence[float] = ()
+    rows: Sequence[Mapping[str, Any]] = ()
 
     def plain(self) -> dict[str, Any]:
         """As JSON, for the archive."""
@@ -80,6 +85,11 @@ class Asked:
     _requests: dict[int, list[Instance]] = field(default_factory=dict, repr=False)
 
     @property
+    def silent(self) -> bool:
+        """Whether an objective asks the items by itself, and lm-eval is to leave them alone."""
+        return self.documents is not None and not self.documents.asked
+
+    @property
     def name(self) -> str:
         """The task's name."""
         return str(self.task.task_name)
@@ -92,11 +102,17 @@ class Harness:
         tasks: the tasks, with the items to ask.
         evaluation: how to ask.
         backend: what lets a model answer; None for the live module.
+        gold: tasks of which the probability of each item's right answer is wanted too.
     """
 
     def __init__(
-        self, tasks: Sequence[Asked], evaluation: Evaluation, backend: Backend | None = None
+        self,
+        tasks: Sequence[Asked],
+        evaluation: Evaluation,
+        backend: Backend | None = None,
+        gold: Collection[str] = (),
     ) -> None:
+        self.gold = frozenset(gold)
         self.tasks = {asked.name: asked for asked in tasks}
         self.evaluation = evaluation
         self.backend = backend or Transformers(evaluation.batch_size, evaluation.max_length)
@@ -126,13 +142,32 @@ class Harness:
         """
         self._build_prompts(tokenizer)
         ids = {name: _chosen(asked, split, items) for name, asked in self.tasks.items()}
-        requests = {n: [r for d in ids[n] for r in a._requests[d]] for n, a in self.tasks.items()}
-        self._run(model, tokenizer, [r for some in requests.values() for r in some])
-        return {
+        requests = {
+            name: [r for i in ids[name] for r in asked._requests[i]]
+            for name, asked in self.tasks.items()
+            if not asked.silent
+        }
+        gold = {n: self._gold(self.tasks[n], ids[n]) for n in sorted(self.gold)}
+        every = (*requests.values(), *gold.values())
+        self._run(model, tokenizer, [r for some in every for r in some])
+        found = {
             name: _collect(self.tasks[name].task, ids[name], some)
             for name, some in requests.items()
             if some
         }
+        for name, asked in self.tasks.items():
+            if asked.silent and ids[name]:
+                rows = tuple(asked.task.eval_docs[i] for i in ids[name])
+                found[name] = Answers(ids[name], {}, {}, {}, rows=rows)
+        for name, some in gold.items():
+            if some:
+                found[name] = replace(found[name], gold=best_by_item(some))
+        return found
+
+    def _gold(self, asked: Asked, ids: Sequence[int]) -> list[Instance]:
+        """Requests for the probabilities of the right answers to a task's items."""
+        chat = self.evaluation.apply_chat_template
+        return [r for i in ids for r in gold_requests(asked.task, asked._requests[i][0], chat)]
 
     def _run(self, model: Any, tokenizer: Any, requests: Sequence[Instance]) -> None:
         """Puts the model's response into every request."""
@@ -147,7 +182,7 @@ class Harness:
         if self._prompts_key == key:
             return
         for asked in self.tasks.values():
-            asked._requests = _build(asked, tokenizer, self.evaluation)
+            asked._requests = {} if asked.silent else _build(asked, tokenizer, self.evaluation)
         self._prompts_key = key
 
 

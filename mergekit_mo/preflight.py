@@ -11,12 +11,10 @@ from pathlib import Path
 
 import torch
 
-import mergekit_mo.objectives
+from mergekit_mo.binding import bind_objectives, steering
 from mergekit_mo.differences import differences
-from mergekit_mo.documents import Documents, DocumentsError
 from mergekit_mo.evaluate import Evaluator, goal_names
-from mergekit_mo.harness import Asked, Harness, prepare_task, task_metrics
-from mergekit_mo.kinds import make
+from mergekit_mo.harness import Asked, Harness
 from mergekit_mo.machine import free_cores, resolve_device, set_threads
 from mergekit_mo.merging import Merger, merge_options
 from mergekit_mo.objectives import Objective
@@ -24,13 +22,10 @@ from mergekit_mo.optimizers import Optimizer, chosen
 from mergekit_mo.options import MergeFlags
 from mergekit_mo.pool import bind_layers
 from mergekit_mo.problems import Problem, RecipeError
-from mergekit_mo.recipe import Choice, Recipe, read_recipe
+from mergekit_mo.recipe import Recipe, read_recipe
 from mergekit_mo.sources import Size, check_sources, has_chat_template
 from mergekit_mo.space import Space
-from mergekit_mo.tasks import TaskError, contaminates, find_task, load_task, make_task
 from mergekit_mo.trial import Goal
-
-TEST_SET_FLAG = "--search-on-test-sets"
 
 
 @dataclass(frozen=True)
@@ -68,10 +63,15 @@ class Ready:
         set_threads(self.threads)
         return Evaluator(
             Merger(self.flags, self.device),
-            Harness(self.tasks, self.recipe.evaluation),
+            Harness(self.tasks, self.recipe.evaluation, gold=self._gold_tasks()),
             self.objectives,
             self.recipe.configuration.base,
         )
+
+    def _gold_tasks(self) -> frozenset[str]:
+        """The tasks whose right answers some objective wants the probability of."""
+        wanting = (o for o in self.objectives.values() if o.reads_gold)
+        return frozenset(str(getattr(o, "task")) for o in wanting)  # noqa: B009
 
     def differences(self) -> dict[str, dict[str, float]]:
         """How far the sources lie from the base; nothing where there is no base."""
@@ -112,9 +112,9 @@ def prepare(
     optimizer, found = chosen(recipe)
     problems += found
     space = Space(recipe.configuration)
-    bound, found = _objectives(recipe, allow_test_sets)
+    bound, found = bind_objectives(recipe, allow_test_sets)
     problems += found
-    steering, found = _auxiliary(recipe, optimizer, bound)
+    steered, found = steering(recipe, optimizer, bound)
     problems += found
     device = resolve_device(flags.named_device(recipe.evaluation.device))
     if unusable := _unusable(device, flags):
@@ -133,19 +133,21 @@ def prepare(
     problems += [*found, *_random_on_many(recipe, flags), *_no_chat_template(recipe)]
     problems += _no_hole(recipe, optimizer, space)
     names = goal_names([b.objective for b in bound], [b.choice.name for b in bound])
-    problems += _preference(recipe, optimizer, names)
+    named = dict(zip(names, bound, strict=True))
+    goals = {name: b for name, b in named.items() if b.choice not in recipe.auxiliary}
+    problems += [*_preference(recipe, optimizer, list(goals)), *_unheeded(recipe, optimizer)]
     if problems or optimizer is None:
         raise RecipeError(source, problems)
     return Ready(
         recipe,
         space,
         optimizer,
-        {**{n: b.objective for n, b in zip(names, bound, strict=True)}, **steering},
-        tuple(
-            Goal(n, b.objective.maximize, b.choice.threshold)
-            for n, b in zip(names, bound, strict=True)
+        {**{n: b.objective for n, b in named.items()}, **steered},
+        tuple(Goal(n, b.objective.maximize, b.choice.threshold) for n, b in goals.items()),
+        (
+            *(Goal(n, b.objective.maximize) for n, b in named.items() if n not in goals),
+            *(Goal(name, objective.maximize) for name, objective in steered.items()),
         ),
-        tuple(Goal(name, objective.maximize) for name, objective in steering.items()),
         tuple({b.asked.name: b.asked for b in bound if b.asked}.values()),
         flags,
         device,
@@ -178,65 +180,6 @@ def _unusable(device: str, flags: MergeFlags) -> Problem | None:
     return None
 
 
-@dataclass(frozen=True)
-class _Bound:
-    """An objective with its task."""
-
-    choice: Choice
-    objective: Objective
-    asked: Asked | None
-
-
-def _objectives(recipe: Recipe, allow_test_sets: bool) -> tuple[list[_Bound], list[Problem]]:
-    """Makes the objectives and loads the tasks that they need, each task once."""
-    bound: list[_Bound] = []
-    problems: list[Problem] = []
-    loaded: dict[Path, Asked | Problem] = {}
-    for choice in recipe.objectives:
-        objective, found = make(
-            mergekit_mo.objectives,
-            Objective,  # type: ignore[type-abstract]
-            choice.kind,
-            choice.settings,
-            choice.place,
-        )
-        problems += found
-        if objective is None:
-            continue
-        if reason := objective.refusal(recipe.configuration):
-            problems.append(Problem(choice.place, reason))
-        task = getattr(objective, "task", None)
-        if task is None:
-            bound.append(_Bound(choice, objective, None))
-            continue
-        try:
-            documents = objective.documents(recipe.folder)
-        except DocumentsError as error:
-            place = (*choice.place, choice.kind, "file")
-            problems += [Problem(place, fault, error.hint) for fault in error.faults]
-            continue
-        if documents is None:
-            asked = _asked(recipe, task, choice, loaded, allow_test_sets)
-        else:
-            asked = _made(recipe, documents, choice)
-        if isinstance(asked, Problem):
-            problems.append(asked)
-            continue
-        if objective.generates and asked.task.config.output_type != "generate_until":
-            what = f"{choice.kind} counts what models write, and to {asked.name} they write nothing"
-            problems.append(Problem(choice.place, what, "name a task that generates text"))
-            continue
-        try:
-            objective = objective.bind(asked.name, task_metrics(asked.task))
-        except ValueError as error:
-            what, _, hint = str(error).partition(": ")
-            problems.append(Problem((*choice.place, "metric"), what, hint))
-            continue
-        bound.append(_Bound(choice, objective, asked))
-    problems += _same_names(bound)
-    return bound, problems
-
-
 def _preference(recipe: Recipe, optimizer: Optimizer | None, names: Sequence[str]) -> list[Problem]:
     """A preference for goals that are not there, or for an optimizer that does not heed it."""
     if recipe.preference is None:
@@ -249,74 +192,13 @@ def _preference(recipe: Recipe, optimizer: Optimizer | None, names: Sequence[str
     return recipe.preference.unknown(names) if len(names) == len(recipe.objectives) else []
 
 
-def _auxiliary(
-    recipe: Recipe, optimizer: Optimizer | None, bound: list[_Bound]
-) -> tuple[dict[str, Objective], list[Problem]]:
-    """The objectives that an optimizer wants besides the recipe's, by name."""
-    found: dict[str, Objective] = {}
-    problems: list[Problem] = []
-    place = recipe.optimizer.place
-    for kind in optimizer.auxiliary if optimizer else ():
-        if kind in [b.choice.kind for b in bound]:
-            continue  # it is a goal already
-        role = Objective
-        objective, complaints = make(mergekit_mo.objectives, role, kind, {}, place)  # type: ignore[type-abstract]
-        problems += complaints
-        if objective is None:
-            continue
-        if reason := objective.refusal(recipe.configuration):
-            what = f"{recipe.optimizer.kind} measures {kind} to steer the search, but {reason}"
-            problems.append(Problem(place, what))
-        found[kind] = objective
-    return found, problems
-
-
-def _asked(
-    recipe: Recipe,
-    name: str,
-    choice: Choice,
-    loaded: dict[Path, Asked | Problem],
-    allow_test_sets: bool,
-) -> Asked | Problem:
-    """The task of an objective, loaded once however many objectives share it."""
-    place = (*choice.place, "task")
-    try:
-        path = find_task(name, recipe.folder, [Path(p) for p in recipe.evaluation.include_path])
-        if path not in loaded:
-            task = load_task(path)
-            asked = prepare_task(task, path, recipe.evaluation, recipe.seed)
-            reason = "" if allow_test_sets else contaminates(task)
-            hint = f"search on its training split or a task of your own, or say {TEST_SET_FLAG}"
-            loaded[path] = Problem(place, reason, hint) if reason else asked
-    except TaskError as error:
-        return Problem(place, str(error), error.hint)
-    found = loaded[path]
-    return replace(found, place=place) if isinstance(found, Problem) else found
-
-
-def _made(recipe: Recipe, documents: Documents, choice: Choice) -> Asked | Problem:
-    """The task of an objective that reads a file."""
-    try:
-        asked = prepare_task(make_task(documents), documents.path, recipe.evaluation, recipe.seed)
-    except TaskError as error:
-        return Problem((*choice.place, choice.kind, "file"), str(error), error.hint)
-    return replace(asked, documents=documents)
-
-
-def _same_names(bound: list[_Bound]) -> list[Problem]:
-    """Objectives that nothing tells apart, and tasks that share a name but not a file."""
-    problems = []
-    names = goal_names([b.objective for b in bound], [b.choice.name for b in bound])
-    files: dict[str, Path] = {}
-    for i, (name, entry) in enumerate(zip(names, bound, strict=True)):
-        if entry.asked and files.setdefault(entry.asked.name, entry.asked.path) != entry.asked.path:
-            what = f"two files define a task {entry.asked.name!r}"
-            hint = f"rename one of the {'files' if entry.asked.documents else 'tasks'}"
-            problems.append(Problem(entry.choice.place, what, hint))
-        elif name in names[:i]:
-            what, hint = f"two objectives are called {name!r}", "tell them apart with a name:"
-            problems.append(Problem(entry.choice.place, what, hint))
-    return problems
+def _unheeded(recipe: Recipe, optimizer: Optimizer | None) -> list[Problem]:
+    """Auxiliary objectives for an optimizer that would not look at them."""
+    if optimizer is None or optimizer.heeds_auxiliary or not recipe.auxiliary:
+        return []
+    what = f"{recipe.optimizer.kind} is not steered by auxiliary objectives"
+    hint = "choose another optimizer, such as mm-mo, or take them out"
+    return [Problem(("search", "auxiliary"), what, hint)]
 
 
 def _no_chat_template(recipe: Recipe) -> list[Problem]:

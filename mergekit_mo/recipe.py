@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,16 @@ from mergekit_mo.preference import Preference, read_preference
 from mergekit_mo.problems import Place, Problem, RecipeError, Source, near, read_source, shown
 
 _SEARCH_KEYS = frozenset(
-    {"objectives", "evaluation", "optimizer", "budget", "seed", "merge_method", "preference"}
+    {
+        "objectives",
+        "auxiliary",
+        "evaluation",
+        "optimizer",
+        "budget",
+        "seed",
+        "merge_method",
+        "preference",
+    }
     | {"layers"}
 )
 _COMMON = frozenset({"name", "threshold"})
@@ -63,6 +72,7 @@ class Recipe:
     budget: int
     seed: int
     preference: Preference | None = None
+    auxiliary: tuple[Choice, ...] = ()
 
     @staticmethod
     def load(path: Path | str, *, budget: int | None = None, seed: int | None = None) -> Recipe:
@@ -85,13 +95,12 @@ class Recipe:
             "configuration": dict(self.configuration.tree),
             "layers": layers.facts() if layers else None,
             "methods": [method.name for method in self.configuration.methods],
-            "objectives": [
-                [o.kind, dict(o.settings), o.name, o.threshold] for o in self.objectives
-            ],
+            "objectives": [_plain(o) for o in self.objectives],
             "evaluation": self.evaluation.facts(),
             "optimizer": [self.optimizer.kind, dict(self.optimizer.settings)],
             "seed": self.seed,
             **({"preference": self.preference.facts()} if self.preference else {}),
+            **({"auxiliary": [_plain(o) for o in self.auxiliary]} if self.auxiliary else {}),
         }
 
     @property
@@ -99,6 +108,11 @@ class Recipe:
         """A digest of `facts`."""
         text = json.dumps(self.facts(), sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _plain(choice: Choice) -> list[Any]:
+    """An objective as plain JSON."""
+    return [choice.kind, dict(choice.settings), choice.name, choice.threshold]
 
 
 def read_recipe(
@@ -152,11 +166,13 @@ def read_recipe(
     elif fixed and not found:
         hint = "mark a number: weight: {value: 0.5, low: 0, high: 1}"
         problems.append(Problem((), "nothing to search: it has no hole", hint))
-    objectives, found = _objectives(block)
+    objectives, found = read_objectives(block, "objectives")
+    auxiliary, steering = read_objectives(block, "auxiliary")
+    steering += _no_thresholds(auxiliary, objectives)
     evaluation, more = read_evaluation(block.get("evaluation"), ("search", "evaluation"), folder)
     optimizer, yet_more = _optimizer(block.get("optimizer", DEFAULT_OPTIMIZER))
     preference, wrong = read_preference(block.get("preference"), ("search", "preference"))
-    problems += [*found, *more, *yet_more, *wrong]
+    problems += [*found, *steering, *more, *yet_more, *wrong]
     trials = _whole(block, "budget", DEFAULT_BUDGET, 1, problems) if budget is None else budget
     number = _whole(block, "seed", 0, 0, problems) if seed is None else seed
     if configuration is None or optimizer is None:
@@ -171,6 +187,7 @@ def read_recipe(
         trials,
         number,
         preference,
+        auxiliary,
     )
     return recipe, source, problems
 
@@ -222,14 +239,28 @@ def _optimizer(node: Any) -> tuple[Choice | None, list[Problem]]:
     return None, [Problem(place, f"expected one optimizer, got {shown(node)}", hint)]
 
 
-def _objectives(block: Mapping[str, Any]) -> tuple[tuple[Choice, ...], list[Problem]]:
-    place: Place = ("search", "objectives")
-    if "objectives" not in block:
+def _no_thresholds(auxiliary: Sequence[Choice], goals: Sequence[Choice]) -> list[Problem]:
+    """Auxiliary objectives that would do what only a goal does, or that are goals."""
+    problems = []
+    for choice in auxiliary:
+        if choice.threshold is not None:
+            what = "what only steers the search keeps no merge off the front"
+            place = (*choice.place, "threshold")
+            problems.append(Problem(place, what, "list it under objectives:, or take this out"))
+        if (choice.kind, choice.settings) in [(goal.kind, goal.settings) for goal in goals]:
+            problems.append(Problem(choice.place, "this is an objective already", "take it out"))
+    return problems
+
+
+def read_objectives(block: Mapping[str, Any], key: str) -> tuple[tuple[Choice, ...], list[Problem]]:
+    """Reads the entries of `objectives:` or `auxiliary:`, and what is wrong with them."""
+    place: Place = ("search", key)
+    if key not in block:
         return (), []
-    node = block["objectives"]
+    node = block[key]
     if not isinstance(node, list) or not node:
         what = f"expected a list of one objective or more, got {shown(node)}"
-        return (), [Problem(place, what, _OBJECTIVES)]
+        return (), [Problem(place, what, _OBJECTIVES.replace("objectives", key))]
     found: list[Choice] = []
     problems: list[Problem] = []
     for i, entry in enumerate(node):

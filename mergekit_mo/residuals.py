@@ -21,6 +21,7 @@ _RATIOS: dict[str, tuple[Callable[[float], float], Callable[[float], float]]] = 
     "bits_per_byte": (lambda r: -r / math.log(2), lambda _: -1 / math.log(2)),
     "byte_perplexity": (lambda r: math.exp(-r), lambda r: -math.exp(-r)),
     "word_perplexity": (lambda r: math.exp(-r), lambda r: -math.exp(-r)),
+    "kl": (lambda r: r, lambda _: 1.0),
 }
 """Functions of a ratio of sums over items, with their derivatives, by metric."""
 

@@ -61,17 +61,21 @@ def make_scales(goals: Sequence[Goal], references: Sequence[Trial]) -> tuple[Sca
 
 
 def auxiliary_scales(goals: Sequence[Goal], references: Sequence[Trial]) -> tuple[Scale, ...]:
-    """The scales of objectives that only steer a search: 0 at the references' mean, 1 at nothing.
+    """The scales of objectives that only steer a search.
 
-    MM-MO's distance from the base is measured in mean distances of the sources so. The base itself,
-    and whatever else is exactly 0, is left out of the mean.
+    Where more is better they are those of goals. Where less is, 0 is at the references' mean and 1
+    at nothing: MM-MO's distance from the base is measured in mean distances of the sources so. The
+    base itself, and whatever else is exactly 0, is left out of the mean.
 
     Args:
         goals: the auxiliary objectives.
         references: finished reference trials.
     """
-    scales = []
+    scales: list[Scale] = []
     for goal in goals:
+        if goal.maximize:
+            scales += make_scales([goal], references)
+            continue
         values = [t.scores[goal.name].value for t in references if t.status == "done"]
         others = [v for v in values if v != 0]
         mean = float(np.mean(others)) if others else 0.0

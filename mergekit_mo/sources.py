@@ -211,6 +211,16 @@ def _tokenizers(configuration: Configuration) -> Iterator[Problem]:
                 break
 
 
+def other_vocabulary(first: str, second: str) -> str:
+    """Where two models give a token two meanings; empty where they do not, or it cannot be told."""
+    known = {number: token for token, number in _vocabulary(first).items()}
+    for token, number in _vocabulary(second).items() if known else ():
+        if known.get(number, token) != token:
+            what = f"token {number} is {known[number]!r} in {Path(first).name}"
+            return f"{what} and {token!r} in {Path(second).name}"
+    return ""
+
+
 def _vocabulary(source: str) -> dict[str, int]:
     """A source's tokens, where its tokenizer.json can be had; else nothing."""
     model = parse_reference(source).model

@@ -23,6 +23,7 @@ from tests.localised import ROOT, localised
 
 README = ROOT / "README.md"
 EXTENDING = ROOT / "docs" / "extending.md"
+OBJECTIVES = ROOT / "docs" / "objectives.md"
 MOST_WORDS = 1200
 
 
@@ -75,7 +76,7 @@ def test_its_prose_is_short() -> None:
 
 
 def test_what_it_links_to_is_there() -> None:
-    for path in (README, EXTENDING):
+    for path in (README, EXTENDING, OBJECTIVES):
         for target in re.findall(r"\]\(([^)\s]+)\)", path.read_text(encoding="utf-8")):
             assert target.startswith("https://") or (path.parent / target).is_file(), target
 
@@ -284,6 +285,33 @@ def test_a_command_does_what_it_should(
     monkeypatch.chdir(place.folder)
     check = next(check for pattern, check in CHECKS if re.fullmatch(pattern, line))
     check(line, place)
+
+
+# What docs/objectives.md shows.
+
+
+def test_every_objective_is_in_its_table_as_a_recipe_takes_it() -> None:
+    import mergekit_mo.objectives
+    from mergekit_mo.kinds import make, names
+    from mergekit_mo.problems import parse_source
+    from mergekit_mo.recipe import read_objectives
+
+    text = OBJECTIVES.read_text(encoding="utf-8")
+    entries = re.findall(r"^\| `(.+?)` \|", text, flags=re.M)
+    (block,) = of("yaml", OBJECTIVES)
+    tree = parse_source(f"objectives: [{', '.join(entries)}]", "table").tree
+    found = [
+        read_objectives(some, "objectives") for some in (tree, yaml.safe_load(block.text)["search"])
+    ]
+    found.append(read_objectives(yaml.safe_load(block.text)["search"], "auxiliary"))
+    shown = {choice.kind for choices, _ in found for choice in choices}
+    assert shown == set(names(mergekit_mo.objectives))
+    for choices, problems in found:
+        assert problems == []
+        for choice in choices:
+            role = mergekit_mo.objectives.Objective
+            made = make(mergekit_mo.objectives, role, choice.kind, choice.settings, choice.place)
+            assert made[1] == []
 
 
 # What docs/extending.md shows.

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -28,23 +28,32 @@ class Subject:
         tokenizer: its tokenizer.
         answers: what it answered, by task; objectives on one task share one run of it.
         distance: gives the L1 distance of its parameters from the base's.
+        memo: what objectives keep of it while it is scored, lest they compute it twice.
     """
 
     model: Any
     tokenizer: Any
     answers: Mapping[str, Answers]
     distance: Callable[[], float]
+    memo: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
 
 
 class Objective(ABC):
     """Something that a merged model is scored on. A kind is a frozen dataclass of its settings.
 
     An objective that needs a task's answers has a field or property `task`: a name or a file. One
-    that reads a file of the user's makes a task of it: see `documents`.
+    that reads a file of the user's makes a task of it: see `documents`. One that looks at a further
+    model, whose tokens must be the sources', has a field `model`; None is the base.
     """
 
     generates: ClassVar[bool] = False
     """Whether it needs a task to which models write their answers."""
+
+    reads_gold: ClassVar[bool] = False
+    """Whether it reads `Answers.gold` of its task."""
+
+    repeatable: ClassVar[bool] = True
+    """Whether the same model has the same score each time, whatever else the machine is doing."""
 
     @property
     @abstractmethod
@@ -64,7 +73,18 @@ class Objective(ABC):
             Exception: whatever keeps it from being scored; the trial then fails with it.
         """
 
-    def items(self, subject: Subject) -> Mapping[str, list[float]]:
+    def begin(
+        self, see: Callable[[str], Subject], rows: Mapping[str, Mapping[int, Mapping[str, Any]]]
+    ) -> None:
+        """Called before the first merge of a process, for what does not depend on a merge.
+
+        Args:
+            see: gives a model as it is, until the next one is asked for.
+            rows: by task and number, the items that objectives ask by themselves, of both splits.
+        """
+        del see, rows
+
+    def items(self, subject: Subject) -> Mapping[str, list[Any]]:
         """Values by item of which the score is the mean, by the name in its field `metric`.
 
         They are kept with the task's answers, so that scores can be compared item by item; an

@@ -28,6 +28,9 @@ class Optimizer(ABC):
     heeds_preference: ClassVar[bool] = False
     """Whether `Archive.preference` steers it."""
 
+    heeds_auxiliary: ClassVar[bool] = False
+    """Whether the recipe's auxiliary objectives, `Archive.data(auxiliary=True)`, steer it."""
+
     searches_layers: ClassVar[bool] = False
     """Whether it proposes paths; one that does not leaves them straight, and needs holes."""
 
@@ -53,7 +56,8 @@ class Optimizer(ABC):
     def auxiliary(self) -> tuple[str, ...]:
         """Kinds of objectives, none of a task, that are measured besides to steer the search.
 
-        They are in `Archive.data(auxiliary=True)`, and in no front unless the recipe lists them.
+        They join the recipe's own `auxiliary` ones in `Archive.data(auxiliary=True)`, and are in no
+        front unless the recipe lists them as objectives.
         """
         return ()
 

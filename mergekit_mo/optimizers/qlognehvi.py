@@ -65,6 +65,7 @@ class QLogNEHVI(Optimizer):
     matern: bool = False
 
     heeds_preference: ClassVar[bool] = True
+    heeds_auxiliary: ClassVar[bool] = True
     _origin: ClassVar[str] = "qlognehvi"
     _scalarised: ClassVar[bool] = False
     """Whether random scalarisations take the hypervolume's place from two objectives on."""
@@ -78,11 +79,6 @@ class QLogNEHVI(Optimizer):
             raise ValueError(f"noise is learnt or items, not {self.noise!r}")
         if self.raw_samples < self.restarts:
             raise ValueError("raw_samples must not be fewer than restarts, which are among them")
-
-    @property
-    def _steered(self) -> bool:
-        """Whether auxiliary objectives count."""
-        return False
 
     def refusal(self, budget: int, space: Space, goals: int) -> str:  # noqa: ARG002
         """See `Optimizer.refusal`."""
@@ -125,8 +121,8 @@ class QLogNEHVI(Optimizer):
         rng = np.random.default_rng(second)
         new: list[Candidate] = []
         with surrogates.private_randomness(first):
-            data = archive.data(auxiliary=self._steered, expressed=sources)
-            scales = archive.steering_scales if self._steered else archive.scales
+            data = archive.data(auxiliary=True, expressed=sources)
+            scales = archive.steering_scales
             if self.noise == "items":
                 data = _with_item_noise(data, scales, archive)
             surrogate = surrogates.learn(data, scales, self._learning(space, archive))
