@@ -90,7 +90,8 @@ def climb(problem: Stacks, optimizer: Optimizer, seed: int, budget: int) -> dict
         `parents`: the hypervolume of base and sources; `bent`: how many members of the last front
         are no straight paths.
     """
-    space, trace = problem.space, []
+    space = problem.space
+    trace: list[float] = []
     with problem.archive(seed, optimizer.auxiliary) as archive:
         parents = archive.hypervolume(archive.references, "holdout")
         found = list(problem.starts)

@@ -7,6 +7,7 @@ from functools import cache
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from benchmarks._planted import Planted
 from benchmarks._walks import archive_of, rows_of, walk
@@ -44,7 +45,7 @@ def searched(weight: float = 0.0, least: float = 0.0) -> Matrix:
     return rows_of(TRUTH, paths[INITIAL:])
 
 
-SEARCHES: dict[str, tuple[dict[str, float], Callable[[Matrix], object]]] = {
+SEARCHES: dict[str, tuple[dict[str, float], Callable[[Matrix], NDArray[np.bool_]]]] = {
     "one goal": ({"weight": 0.95}, lambda Y: Y[:, 0] > Y[:, 1] + 0.3),
     "the other": ({"weight": 0.05}, lambda Y: Y[:, 1] > Y[:, 0] + 0.3),
     "a bound": ({"least": 0.8}, lambda Y: Y[:, 1] >= 0.8),
