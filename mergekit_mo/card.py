@@ -13,8 +13,10 @@ from pathlib import PurePath
 from typing import Any
 
 from mergekit_mo import __version__
+from mergekit_mo.advances import advances
 from mergekit_mo.archive import Archive
-from mergekit_mo.export import documents_text, figure
+from mergekit_mo.export import documents_text
+from mergekit_mo.intervals import text as figure
 from mergekit_mo.layers import walk_text
 from mergekit_mo.licences import Licence
 from mergekit_mo.making import documents_of, maker_of, walk_of
@@ -177,7 +179,14 @@ def _short(name: str) -> str:
 
 def _meaning(archive: Archive, trial: Trial) -> Iterator[str]:
     """What the two kinds of scores are worth."""
-    yield "± is one standard error over the items. Every model answered the same items, greedily."
+    yield (
+        "Brackets are 95 % intervals over the items, of each score by itself. Every model answered "
+        "the same items, greedily."
+    )
+    gains = [" ".join(line.split()) for line in advances(archive, trial).told(trial.number)]
+    if gains:
+        listing = "\n".join(f"- {escaped(line)}" for line in gains[1:])
+        yield f"{gains[0][0].upper()}{gains[0][1:]}\n\n{listing}"
     text = (
         "**Search and held-out items.** The search saw the search items and kept the merges that "
         "did best on them, so these scores flatter the merges."

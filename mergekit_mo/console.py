@@ -21,10 +21,11 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from mergekit_mo.advances import advances
 from mergekit_mo.archive import Archive
 from mergekit_mo.events import Ended, Event, Finished, Opened, Started, Warned
-from mergekit_mo.export import figure
 from mergekit_mo.gain import answer
+from mergekit_mo.intervals import text as figure
 from mergekit_mo.making import layers_text
 from mergekit_mo.paired import differs
 from mergekit_mo.scales import anchored_columns
@@ -184,7 +185,7 @@ def show_end(event: Ended, out: Console) -> None:
     walked = archive.layers is not None
     out.print(trial_table(archive, front, holdout=opened, walked=walked), soft_wrap=True)
     out.print()
-    for line in summary(archive, front):
+    for line in (*summary(archive, front), *advances(archive).lines()):
         out.print(Text(line), soft_wrap=True)
     out.print(Text(f"report: {event.out / 'report.html'}"), soft_wrap=True)
     out.print(Text(f"front: {event.out / 'front'}"), soft_wrap=True)

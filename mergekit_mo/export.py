@@ -18,13 +18,16 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from mergekit_mo.advances import Advances, advances
 from mergekit_mo.archive import Archive
 from mergekit_mo.files import write_file
+from mergekit_mo.intervals import interval
+from mergekit_mo.intervals import text as figure
 from mergekit_mo.making import documents_of, layers_text, maker_of
 from mergekit_mo.options import command_line
 from mergekit_mo.picture import draw_front
 from mergekit_mo.problems import path_text
-from mergekit_mo.trial import Measurement, Trial
+from mergekit_mo.trial import Trial
 
 if TYPE_CHECKING:
     from mergekit_mo.harness import Asked
@@ -66,9 +69,10 @@ def write_outputs(archive: Archive, ready: Ready, out: Path) -> None:
     for old in folder.glob("*.yaml"):
         if old.name not in names:  # of the same run, before it was extended
             old.unlink()
+    gained = advances(archive)
     for trial in front:
         path = folder / f"{trial.number:03d}.yaml"
-        write_file(path, front_text(archive, ready, trial, path))
+        write_file(path, front_text(archive, ready, trial, path, gained))
     for asked in ready.tasks:
         files = asked.documents.files() if asked.documents and asked.documents.asked else {}
         for name, text in files.items():
@@ -79,15 +83,28 @@ def write_outputs(archive: Archive, ready: Ready, out: Path) -> None:
     write_file(out / "front.png", draw_front(archive))
 
 
-def front_text(archive: Archive, ready: Ready, trial: Trial, path: Path) -> str:
-    """A trial's configuration with its header."""
-    lines = [f"# {line}".rstrip() for line in _header(archive, ready, trial, path)]
+def front_text(
+    archive: Archive, ready: Ready, trial: Trial, path: Path, gained: Advances | None = None
+) -> str:
+    """A trial's configuration with its header.
+
+    Args:
+        archive: of the run.
+        ready: its recipe.
+        trial: of the front.
+        path: where the file is to be.
+        gained: what the front gains over the sources; None where it is not told.
+    """
+    header_lines = _header(archive, ready, trial, path, gained or Advances("search", ()))
+    lines = [f"# {line}".rstrip() for line in header_lines]
     # A strange name must not end its comment.
     header = "\n".join("".join(c if c.isprintable() else "?" for c in line) for line in lines)
     return f"{header}\n{documents_text(documents_of(archive, trial))}"
 
 
-def _header(archive: Archive, ready: Ready, trial: Trial, path: Path) -> Iterator[str]:
+def _header(
+    archive: Archive, ready: Ready, trial: Trial, path: Path, gained: Advances
+) -> Iterator[str]:
     run = path.resolve().parent.parent
     model = run / "models" / f"{trial.number:03d}"
     yield f"Trial {trial.number} of {run.name}, proposed by {trial.origin}."
@@ -95,11 +112,14 @@ def _header(archive: Archive, ready: Ready, trial: Trial, path: Path) -> Iterato
         yield f"Layers: {layers_text(archive, trial)}; all else is the merge's."
     yield ""
     width = max(len(goal.name) for goal in archive.goals)
-    yield f"{'':{width}}  {'search':>20}  {'hold-out':>20}"
+    yield f"{'':{width}}  {'search':>24}  {'hold-out':>24}"
     for goal in archive.goals:
         found = [figure(s.get(goal.name)) for s in (trial.scores, trial.holdout)]
         arrow = "up" if goal.maximize else "down"
-        yield f"{goal.name:{width}}  {found[0]:>20}  {found[1]:>20}  better {arrow}"
+        yield f"{goal.name:{width}}  {found[0]:>24}  {found[1]:>24}  better {arrow}"
+    yield "Brackets are 95 % intervals, of each score by itself."
+    for i, line in enumerate(gained.told(trial.number)):
+        yield f"  {line}" if i else f"{line[0].upper()}{line[1:]}"
     yield ""
     yield "Make the model that was scored, bit for bit (same device and number of threads):"
     yield f"  {_command(archive, ready, trial, path.resolve(), model)}"
@@ -182,15 +202,6 @@ def quoted(word: object) -> str:
     return shlex.quote(str(word))
 
 
-def figure(measurement: Measurement | None) -> str:
-    """A score with its standard error, for people."""
-    if measurement is None:
-        return "-"
-    large = abs(measurement.value) >= 1e4
-    value = f"{measurement.value:.5g}" if large else f"{measurement.value:.4f}"
-    return f"{value} ± {measurement.stderr:.4f}" if measurement.stderr else value
-
-
 def lines_text(archive: Archive, space: Space) -> str:
     """Trials as JSON Lines, all that the archive knows of each but its answers.
 
@@ -219,12 +230,13 @@ def _axis_names(space: Space) -> list[str]:
 
 
 def table_text(archive: Archive, trials: Iterable[Trial]) -> str:
-    """Trials as CSV: number, origin, status, each goal and its standard error, the hold-out.
+    """Trials as CSV: number, origin, status, each goal with its error, the hold-out likewise.
 
-    Where layers are searched, the path comes last.
+    The error is the standard error, and the ends of the score's 95 % interval. Where layers are
+    searched, the path comes last.
     """
     names = [goal.name for goal in archive.goals]
-    columns = [column for name in names for column in (name, f"{name}_stderr")]
+    columns = [f"{name}{end}" for name in names for end in ("", "_stderr", "_low", "_high")]
     paths = ["path"] if archive.layers else []
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
@@ -245,7 +257,9 @@ def table_text(archive: Archive, trials: Iterable[Trial]) -> str:
         for scores in (trial.scores, trial.holdout):
             for name in names:
                 found = scores.get(name)
-                cells += [None, None] if found is None else [found.value, found.stderr]
+                ends = interval(found) if found else None
+                cells += [found.value, found.stderr] if found else [None, None]
+                cells += ends.plain() if ends else [None, None]
         writer.writerow(
             [trial.number, trial.origin, trial.status, *cells, trial.seconds, trial.error]
             + [layers_text(archive, trial) for _ in paths]

@@ -49,9 +49,9 @@ class Gain:
         """For people: `gsm8k +0.031 [+0.007, +0.055]`."""
         if self.gain == 0:
             return f"{self.goal.name} equal"
-        told = f"{self.goal.name} {_signed(self.gain)}"
+        told = f"{self.goal.name} {signed(self.gain)}"
         if self.half:
-            told += f" [{_signed(self.gain - self.half)}, {_signed(self.gain + self.half)}]"
+            told += f" [{signed(self.gain - self.half)}, {signed(self.gain + self.half)}]"
         if self.half is None:
             return f"{told} of unknown error"
         return told if self.significant else f"{told} not significant"
@@ -183,7 +183,7 @@ def _quantile(n: int | None) -> float:
     return float(stdtrit(n - 1, upper) if n and n > 1 else ndtri(upper))
 
 
-def _signed(value: float) -> str:
+def signed(value: float) -> str:
     """Three digits that matter, and a sign."""
     if abs(value) >= 1000 or value == 0:
         return f"{value:+.0f}"

@@ -11,6 +11,7 @@ from pathlib import PurePath
 from typing import Any
 
 from mergekit_mo.archive import Archive
+from mergekit_mo.intervals import ends, interval
 from mergekit_mo.trial import Goal, Measurement, Trial
 
 
@@ -87,7 +88,8 @@ def _traded(goal: Goal, trial: Trial, front: Sequence[Trial], parents: Sequence[
 def _lines(goals: Sequence[Traded]) -> Iterator[str]:
     width = max((len(t.goal.name) for t in goals), default=0)
     for t in goals:
-        score = f"{t.score.value:.4g}" + (f" ± {t.score.stderr:.2g}" if t.score.stderr else "")
+        found = interval(t.score)
+        score = f"{t.score.value:.4g}" + (f" {ends(found)}" if found else "")
         parts = [f"front {t.worst:.4g} to {t.best:.4g}"]
         if t.place is None and t.to_best == 0:
             parts = ["the same all over the front"]
@@ -105,4 +107,4 @@ def _lines(goals: Sequence[Traded]) -> Iterator[str]:
             much = f"{abs(t.over_parent):.3g} {verdict}" if t.over_parent else "equal to"
             parts.append(f"{much} the best parent, {t.parent}")
         arrow = "↑" if t.goal.maximize else "↓"
-        yield f"{t.goal.name:{width}} {arrow}  {score:<16}  {'; '.join(parts)}"
+        yield f"{t.goal.name:{width}} {arrow}  {score:<22}  {'; '.join(parts)}"

@@ -106,7 +106,7 @@ def test_the_body_has_scores_with_errors_beside_the_parents() -> None:
     text = card_of(archive_of(HUB_CONFIG, SOURCES))
     shown = html(text)
     assert "| goal | items | **this model** | base | one\\&#64;" not in text
-    for cell in ("0.6250 ± 0.1250", "0.2500 ± 0.1250", "0.5000 ± 0.2500", "3 search items"):
+    for cell in ("0.6250 [0.09, 1.16]", "0.2500 [-0.29, 0.79]", "3 search items"):
         assert cell in shown
     assert shown.count("<tr>") == 3
     assert "1 time)" in shown

@@ -339,7 +339,7 @@ def test_what_was_traded_is_told_for_each_goal() -> None:
     assert loss.over_parent == pytest.approx(0.3)
     assert loss.to_best == pytest.approx(0.2)
     first, second = choice.traded()
-    assert first.startswith("task ↑  0.8 ± 0.01")
+    assert first.startswith("task ↑  0.8 [0.780, 0.820]")
     assert "front 0 to 1; 80% of the way, 0.2 short of the best" in first
     assert first.endswith("0.1 worse than the best parent, parent1")
     assert second.endswith("0.3 better than the best parent, parent1")

@@ -89,7 +89,9 @@ def test_data_goes_to_standard_output_and_narration_to_standard_error(tmp_path: 
     assert told[3].endswith("joins the front")
     assert told[4].endswith("failed: MergeError: [dim]no[/dim]")
     assert told[7] == "warning: mind the [gap]"
-    assert told[8] == "hold-out of [bold]base: [red] 0.4000 ± 0.1000  :smile: 2.5000 ± 0.1000"
+    assert (
+        told[8] == "hold-out of [bold]base: [red] 0.4000 [0.19, 0.61]  :smile: 2.5000 [2.29, 2.71]"
+    )
     screen.show(events[-1])
     assert err.getvalue().splitlines() == told
     shown = out.getvalue()

@@ -68,7 +68,7 @@ def _ordered(archive: Archive) -> list[Trial]:
 
 def _rows(archive: Archive, trials: list[Trial]) -> list[str]:
     """A table in plain text, columns aligned."""
-    from mergekit_mo.export import figure
+    from mergekit_mo.intervals import text as figure
     from mergekit_mo.making import layers_text
 
     opened = any(t.holdout for t in trials)
@@ -99,20 +99,25 @@ def _rows(archive: Archive, trials: list[Trial]) -> list[str]:
 
 def _facts(archive: Archive, parents: list[Trial], front: list[Trial]) -> dict[str, Any]:
     done = [t for t in parents if t.status == "done"]
+    from mergekit_mo.advances import advances
+
     return {
         "goals": [asdict(goal) for goal in archive.goals],
         "parents": [_trial(archive, t) for t in parents],
         "front": [_trial(archive, t) for t in front],
         "hypervolume": {"front": archive.hypervolume(front), "parents": archive.hypervolume(done)},
+        "gains": advances(archive).facts(),
     }
 
 
 def _trial(archive: Archive, trial: Trial) -> dict[str, Any]:
+    from mergekit_mo.intervals import with_ends
     from mergekit_mo.making import layers_text
 
     keys = ("number", "origin", "status", "scores", "holdout", "digest", "seconds")
     facts = asdict(trial)
-    return {key: facts[key] for key in keys} | {"path": layers_text(archive, trial) or None}
+    own = {key: facts[key] for key in keys} | {"path": layers_text(archive, trial) or None}
+    return own | {"scores": with_ends(trial.scores), "holdout": with_ends(trial.holdout)}
 
 
 def _narration(archive: Archive, run: Path, front: list[Trial]) -> list[str]:
@@ -124,4 +129,8 @@ def _narration(archive: Archive, run: Path, front: list[Trial]) -> list[str]:
     line += (f", {failed} failed" if failed else "") + (f", {waiting} waiting" if waiting else "")
     if not front:
         return [line]
-    return [line, f"choose one with:  {quoted('mergekit-mo', 'pick', run, '--by', 'knee')}"]
+    from mergekit_mo.advances import advances
+
+    way = f"choose one with:  {quoted('mergekit-mo', 'pick', run, '--by', 'knee')}"
+    note = "brackets are 95 % intervals, of each score by itself"
+    return [line, note, *advances(archive).lines(), way]

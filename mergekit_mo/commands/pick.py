@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -76,13 +75,15 @@ def command(
         if as_json:
             tell_json(_facts(archive, chosen) | {"file": source, "next": following})
             return
+        from mergekit_mo.advances import advances
         from mergekit_mo.making import layers_text
 
         path = layers_text(archive, chosen.trial)
+        gained = list(advances(archive, chosen.trial).told(number))
     say(f"trial {number}: {chosen.why}")
     if path:
         say(f"  layers: {path}")
-    for line in (*chosen.traded(), *(f"note: {note}" for note in chosen.notes)):
+    for line in (*chosen.traded(), *gained, *(f"note: {note}" for note in chosen.notes)):
         say(f"  {line}")
     tell(text.rstrip("\n"))
     say(f"write the model with:  {following}")
@@ -139,6 +140,8 @@ def _config_text(archive: Archive, run: Path, trial: Trial) -> tuple[str, str | 
 
 
 def _facts(archive: Archive, chosen: Choice) -> dict[str, Any]:
+    from mergekit_mo.advances import advances
+    from mergekit_mo.intervals import with_ends
     from mergekit_mo.making import documents_of, layers_text, maker_of
 
     trial = chosen.trial
@@ -147,8 +150,9 @@ def _facts(archive: Archive, chosen: Choice) -> dict[str, Any]:
         "trial": trial.number,
         "why": chosen.why,
         "notes": list(chosen.notes),
-        "scores": {goal: asdict(score) for goal, score in trial.scores.items()},
-        "holdout": {goal: asdict(score) for goal, score in trial.holdout.items()},
+        "scores": with_ends(trial.scores),
+        "holdout": with_ends(trial.holdout),
+        "gains": [gain.facts() for gain in advances(archive, trial).of(trial.number)],
         "traded": [goal.facts() for goal in chosen.goals],
         "config": documents[0] if len(documents) == 1 else list(documents),
         "maker": maker_of(archive, trial),

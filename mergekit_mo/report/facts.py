@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from mergekit_mo import __version__
+from mergekit_mo.advances import advances
 from mergekit_mo.archive import Archive
+from mergekit_mo.intervals import interval
 from mergekit_mo.making import documents_of, layers_text
 from mergekit_mo.report.columns import Column, labels, read_columns
 from mergekit_mo.report.depth import depth_lines, varies_over_depth
@@ -50,6 +52,7 @@ def report_facts(archive: Archive, run: Path, now: float | None = None) -> dict[
         "columns": [column.facts() for column in columns],
         "columns_are_holes": named,
         "trials": _trials(archive, columns, front),
+        "gains": _gains(archive),
         "history": [_short(row) for row in history(archive)],
         "volumes": volume,
         "depth": _depth(archive, columns, front, named),
@@ -105,11 +108,28 @@ def _trials(
 
 
 def _scores(scores: Mapping[str, Measurement], names: Sequence[str]) -> list[Any] | None:
-    """Value, standard error and number of items for each goal; None where nothing is scored."""
+    """Value, standard error, items and the interval's ends by goal; None where none is scored."""
     if not scores:
         return None
-    found = [scores.get(name) for name in names]
-    return [None if m is None else [_rounded(m.value), _rounded(m.stderr), m.n] for m in found]
+    return [_score(scores[name]) if name in scores else None for name in names]
+
+
+def _score(m: Measurement) -> list[Any]:
+    ends = interval(m)
+    both = [None, None] if ends is None else [_rounded(ends.low), _rounded(ends.high)]
+    return [_rounded(m.value), _rounded(m.stderr), m.n, *both]
+
+
+def _gains(archive: Archive) -> dict[str, Any] | None:
+    """What the front gains over the sources; None until the hold-out has told."""
+    found = advances(archive)
+    if found.split != "holdout":
+        return None
+    by_trial: dict[str, list[Any]] = {}
+    for a in found.all:
+        ends = a.interval.plain() if a.interval else [None, None]
+        by_trial.setdefault(str(a.number), []).append([_rounded(x) for x in (a.gain, *ends)])
+    return {"count": len(found.all), "trials": by_trial}
 
 
 def _values(trial: Trial, columns: Sequence[Column]) -> list[Any] | None:

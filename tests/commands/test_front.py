@@ -20,7 +20,7 @@ def test_the_table_has_parents_and_front_and_both_splits(typed: Type, planted: P
     head, *rows = result.stdout.splitlines()
     assert head.split() == ["trial", "task", "↑", "hold-out", "other", "↑", "hold-out"]
     assert [row.split()[0] for row in rows] == ["one", "two", "6", "5", "4", "3", "2"]
-    assert rows[2].split()[1:4] == ["1.0000", "±", "0.0100"]
+    assert rows[2].split()[1:4] == ["1.0000", "[0.980,", "1.020]"]
     assert "5 of 6 merges on the front" in result.stderr
     assert f"mergekit-mo pick {run} --by knee" in result.stderr
 

@@ -54,7 +54,10 @@ def test_json_has_the_scores_of_both_splits_and_what_was_traded(
     result = typed("pick", planted(), "--by", "knee", "--json")
     facts = json.loads(result.stdout)
     assert facts["trial"] == 4
-    assert facts["scores"]["task"] == {"value": 0.8, "stderr": 0.01, "n": 50}
+    score = facts["scores"]["task"]
+    assert (score["value"], score["stderr"], score["n"]) == (0.8, 0.01, 50)
+    assert score["low"] < 0.8 < score["high"]
+    assert [gain["goal"] for gain in facts["gains"]] == ["task", "other"]
     assert facts["holdout"] == facts["scores"]
     assert facts["config"]["merge_method"] == "linear"
     assert [goal["goal"] for goal in facts["traded"]] == ["task", "other"]

@@ -116,7 +116,7 @@ def test_a_score_that_is_not_finite_becomes_null() -> None:
     with planted(small_space(MIXED), goals, ridge(1), 1, waiting=1) as archive:
         archive.finish(archive.trials[-1].number, scored(goals, [float("inf")]), 0.0)
         facts = report_facts(archive, Path("nowhere"))
-    assert facts["trials"][-1]["scores"] == [[None, None, None]]
+    assert facts["trials"][-1]["scores"] == [[None, None, None, None, None]]
 
 
 def test_gradients_run_evenly_over_depth_and_slices_over_their_layers() -> None:

@@ -65,8 +65,13 @@ R.number = (v) => {
   return v.toExponential(2);
 };
 
-// A score, [value, standard error, items], with its error.
-R.score = (s) => (s ? R.number(s[0]) + (s[1] ? ` ± ${Number(s[1].toPrecision(2))}` : "") : "–");
+// A score, [value, standard error, items, low, high], with its 95 % interval.
+R.score = (s) => (s ? R.number(s[0]) + (R.known(s[3]) ? ` ${R.ends(s[3], s[4])}` : "") : "–");
+R.known = (v) => v !== null && v !== undefined;
+R.ends = (low, high) => {
+  const digits = Math.max(0, Math.min(6, 1 - Math.floor(Math.log10(Math.max(high - low, 1e-12) / 2))));
+  return `[${low.toFixed(digits)}, ${high.toFixed(digits)}]`;
+};
 
 // A bound at or beyond a value, on a round number for an axis of that span.
 R.round = (v, span, up) => {

@@ -12,9 +12,17 @@ R.bestParent = (i) => {
   return known.reduce((best, t) => (!best || sign * R.at(t, i) > sign * R.at(best, i) ? t : best), null);
 };
 
+// A gain over the best parent, [gain, low, high]; more is better.
+R.gain = ([gain, low, high]) => {
+  const value = (gain > 0 ? "+" : "") + R.number(gain);
+  if (!R.known(low)) return value;
+  return `${value} ${R.ends(low, high)}${low <= 0 && high >= 0 && low < high ? " not significant" : ""}`;
+};
+
 R.detailScores = (t) => {
   const held = Boolean(t.holdout);
-  const head = ["goal", "search", ...(held ? ["hold-out"] : []), "parent"];
+  const gains = R.facts.gains?.trials[t.n];
+  const head = ["goal", "search", ...(held ? ["hold-out"] : []), "parent", ...(gains ? ["gain, hold-out"] : [])];
   const rows = R.goals.map((goal, i) => {
     const best = R.bestParent(i);
     const gain = best && (goal.maximize ? 1 : -1) * (R.at(t, i) - R.at(best, i));
@@ -22,9 +30,12 @@ R.detailScores = (t) => {
     const beside = best ? R.el("span", { title: best.label }, R.number(R.at(best, i)), tone ? R.el("span", { class: tone }, tone === "better" ? " ▲" : " ▼") : "") : "–";
     const bound = goal.threshold === null ? "" : ` (${goal.maximize ? "at least" : "at most"} ${R.number(goal.threshold)})`;
     return R.el("tr", {}, R.el("td", {}, R.el("bdi", {}, goal.name), ` ${goal.maximize ? "↑" : "↓"}${bound}`), R.el("td", {}, R.score(t.scores[i])),
-      held ? R.el("td", {}, R.score(t.holdout[i])) : null, R.el("td", {}, beside));
+      held ? R.el("td", {}, R.score(t.holdout[i])) : null, R.el("td", {}, beside),
+      gains ? R.el("td", {}, R.gain(gains[i])) : null);
   });
-  return R.el("div", { class: "scroll" }, R.el("table", {}, R.el("thead", {}, R.el("tr", {}, ...head.map((h) => R.el("th", { scope: "col" }, h)))), R.el("tbody", {}, ...rows)));
+  const note = "Brackets are 95 % intervals, of each score by itself" + (gains
+    ? `; those of gains over the best parent hold for all ${R.facts.gains.count} of the front at once.` : ".");
+  return R.el("div", { class: "scroll" }, R.el("p", { class: "hint" }, note), R.el("table", {}, R.el("thead", {}, R.el("tr", {}, ...head.map((h) => R.el("th", { scope: "col" }, h)))), R.el("tbody", {}, ...rows)));
 };
 
 R.detailHoles = (t) => {
