@@ -25,6 +25,7 @@ def search(
     *,
     resume: bool = False,
     search_on_test_sets: bool = False,
+    run_task_code: bool = False,
     **flags: Any,
 ) -> Generator[Event, None, None]:
     """Runs a search; the same as `mergekit-mo search`, down to the last digit.
@@ -37,6 +38,7 @@ def search(
         out: the run folder; `runs/<recipe's name>` where it is not said.
         resume: continue the run that is there, if there is one.
         search_on_test_sets: let well-known benchmark test sets be objectives.
+        run_task_code: let the Python functions run that task files name.
         **flags: mergekit's options by name, as in `options.MergeFlags`: `device="cpu"`,
             `num_threads=2`, `random_seed=0`, …
 
@@ -60,6 +62,7 @@ def search(
         budget=loaded.budget,
         seed=loaded.seed,
         allow_test_sets=search_on_test_sets,
+        run_task_code=run_task_code,
         lora_cache=folder.resolve() / "lora",
     )
     check_folder(ready, folder, resume=resume)

@@ -27,6 +27,19 @@ TEST_SET_FLAG = "--search-on-test-sets"
 
 
 @dataclass(frozen=True)
+class Allowed:
+    """What the user lets tasks be and do.
+
+    Attributes:
+        test_sets: well-known benchmark test sets.
+        code: run the Python functions that their files name.
+    """
+
+    test_sets: bool = False
+    code: bool = False
+
+
+@dataclass(frozen=True)
 class Bound:
     """An objective with its task."""
 
@@ -35,12 +48,12 @@ class Bound:
     asked: Asked | None
 
 
-def bind_objectives(recipe: Recipe, allow_test_sets: bool) -> tuple[list[Bound], list[Problem]]:
+def bind_objectives(recipe: Recipe, allowed: Allowed) -> tuple[list[Bound], list[Problem]]:
     """Makes the objectives and what steers besides, and loads the tasks that they need, each once.
 
     Args:
         recipe: names them.
-        allow_test_sets: lets well-known benchmark test sets be objectives.
+        allowed: what tasks may be and do.
 
     Returns:
         Those in which nothing is wrong, in the recipe's order, and the problems.
@@ -64,7 +77,7 @@ def bind_objectives(recipe: Recipe, allow_test_sets: bool) -> tuple[list[Bound],
         else:
             objective, found = _beside(objective, recipe, choice)
             problems += found
-        entry = _with_task(objective, recipe, choice, loaded, allow_test_sets)
+        entry = _with_task(objective, recipe, choice, loaded, allowed)
         if isinstance(entry, Bound):
             bound.append(entry)
         else:
@@ -78,7 +91,7 @@ def _with_task(
     recipe: Recipe,
     choice: Choice,
     loaded: dict[Path, Asked | Problem],
-    allow_test_sets: bool,
+    allowed: Allowed,
 ) -> Bound | list[Problem]:
     """An objective bound to its task, or what keeps it from that."""
     task = getattr(objective, "task", None)
@@ -90,7 +103,7 @@ def _with_task(
         place = (*choice.place, choice.kind, "file")
         return [Problem(place, fault, error.hint) for fault in error.faults]
     if documents is None:
-        asked = _asked(recipe, task, choice, loaded, allow_test_sets)
+        asked = _asked(recipe, task, choice, loaded, allowed)
     else:
         asked = _made(recipe, documents, choice)
     if isinstance(asked, Problem):
@@ -155,16 +168,16 @@ def _asked(
     name: str,
     choice: Choice,
     loaded: dict[Path, Asked | Problem],
-    allow_test_sets: bool,
+    allowed: Allowed,
 ) -> Asked | Problem:
     """The task of an objective, loaded once however many objectives share it."""
     place = (*choice.place, "task")
     try:
         path = find_task(name, recipe.folder, [Path(p) for p in recipe.evaluation.include_path])
         if path not in loaded:
-            task = load_task(path)
+            task = load_task(path, run_code=allowed.code)
             asked = prepare_task(task, path, recipe.evaluation, recipe.seed)
-            reason = "" if allow_test_sets else contaminates(task)
+            reason = "" if allowed.test_sets else contaminates(task)
             hint = f"search on its training split or a task of your own, or say {TEST_SET_FLAG}"
             loaded[path] = Problem(place, reason, hint) if reason else asked
     except TaskError as error:

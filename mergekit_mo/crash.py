@@ -6,6 +6,7 @@ the path of anybody's home.
 
 from __future__ import annotations
 
+import os
 import platform
 import re
 import shlex
@@ -28,6 +29,10 @@ _SECRETS = (
         r"|[\w-]*(?:token|secret|password|api[_-]?key)['\"]?\s*[=:]\s*['\"]?)[^\s,'\"(){}]{6,}"
     ),
 )
+_SECRET_NAME = re.compile(r"(?i)token(?!izer)|secret|passw|credential|api_?key|private_?key")
+_SHORTEST = 8
+"""Letters of a secret; shorter values, such as `false`, are settings."""
+
 _HIDDEN = "<hidden>"
 _FALLBACK = "the issue tracker of mergekit-mo"
 
@@ -90,6 +95,8 @@ def report_text(error: BaseException, argv: Sequence[str]) -> str:
 
 def scrubbed(text: str) -> str:
     """A text without what looks like a secret, and with `~` for the user's home."""
+    for secret in _own_secrets():
+        text = text.replace(secret, _HIDDEN)
     for pattern in _SECRETS:
         text = pattern.sub(_HIDDEN, text)
     try:
@@ -99,6 +106,12 @@ def scrubbed(text: str) -> str:
     if home != "/":
         text = re.sub(rf"{re.escape(home)}(?=/|\b)", "~", text)
     return re.sub(r"(?<![\w.])/(?:home|Users)/[^/\s'\"]+", "~", text)
+
+
+def _own_secrets() -> list[str]:
+    """The values of what the environment calls a token, a key or a password, the longest first."""
+    named = [value for name, value in os.environ.items() if _SECRET_NAME.search(name)]
+    return sorted({value for value in named if len(value) >= _SHORTEST}, key=len, reverse=True)
 
 
 def where_to_send() -> str:

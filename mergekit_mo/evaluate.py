@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mergekit_mo.archive import Outcome
+from mergekit_mo.crash import scrubbed
 from mergekit_mo.harness import Harness
 from mergekit_mo.layers import Walk
 from mergekit_mo.merging import Merger, as_it_is
@@ -66,7 +67,7 @@ class Evaluator:
             return self._evaluate(job, start)
         except Exception as error:
             text = str(error).strip() or type(error).__name__
-            message = f"{type(error).__name__}: {text}"
+            message = scrubbed(f"{type(error).__name__}: {text}")
             return Outcome({}, {}, None, message, time.perf_counter() - start)
 
     def _begin(self) -> None:

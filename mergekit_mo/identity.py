@@ -18,6 +18,7 @@ from mergekit_mo.events import Event, Warned
 from mergekit_mo.files import put_in_place, write_file
 from mergekit_mo.machine import describe, versions
 from mergekit_mo.objectives import Objective
+from mergekit_mo.options import OURS_ALONE
 from mergekit_mo.preflight import Ready
 from mergekit_mo.problems import UserError
 
@@ -103,7 +104,7 @@ def _measure(objective: Objective) -> list[str] | None:
 
 def _flags(ready: Ready) -> dict[str, Any]:
     """The merge options that change scores."""
-    idle = {"num_threads", "device", "cuda", "transformers_cache", "lora_merge_cache"}
+    idle = {"num_threads", "device", "cuda", "transformers_cache", "lora_merge_cache"} | OURS_ALONE
     return {key: value for key, value in asdict(ready.flags).items() if key not in idle}
 
 

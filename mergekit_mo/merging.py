@@ -39,7 +39,7 @@ from mergekit.tokenizer import BuildTokenizer, TokenizerInfo
 from transformers import PretrainedConfig, PreTrainedModel
 
 from mergekit_mo.layers import Kinds, Walk
-from mergekit_mo.options import MergeFlags
+from mergekit_mo.options import OURS_ALONE, MergeFlags
 from mergekit_mo.resident import (
     Collected,
     DistanceTo,
@@ -260,7 +260,8 @@ class Merger:
 
 def merge_options(flags: MergeFlags, device: str) -> MergeOptions:
     """Our flags as mergekit's options."""
-    values = {f.name: getattr(flags, f.name) for f in fields(flags)}
+    names = [f.name for f in fields(flags) if f.name not in OURS_ALONE]
+    values = {name: getattr(flags, name) for name in names}
     return MergeOptions(**{**values, "device": device, "quiet": True, "write_model_card": False})
 
 

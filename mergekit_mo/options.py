@@ -31,6 +31,8 @@ class MergeFlags:
         multi_gpu: merge on several GPUs at once.
         num_threads: threads for merging and scoring; None for the cores that are free.
         gpu_rich: `cuda`, `low_cpu_memory`, `read_to_gpu` and `multi_gpu` together.
+        allow_pickle: ours alone; take sources whose weights are pickled, which torch's loader of
+            weights alone reads.
     """
 
     allow_crimes: bool = False
@@ -48,6 +50,7 @@ class MergeFlags:
     multi_gpu: bool = False
     num_threads: int | None = None
     gpu_rich: bool = False
+    allow_pickle: bool = False
 
     def named_device(self, default: str) -> str:
         """The device that the flags ask for, or the default where they ask for none."""
@@ -55,6 +58,9 @@ class MergeFlags:
             return self.device
         return "cuda" if self.cuda or self.gpu_rich else default
 
+
+OURS_ALONE = frozenset({"allow_pickle"})
+"""Flags that mergekit has not: it loads pickled weights without being asked."""
 
 OUTPUT_ONLY = frozenset(
     {
@@ -87,10 +93,11 @@ HELP = {
     "multi_gpu": "Merge on several GPUs at once (deterministic methods only).",
     "num_threads": "Threads for merging and scoring.  [default: the free cores]",
     "gpu_rich": "--cuda --low-cpu-memory --read-to-gpu --multi-gpu.",
+    "allow_pickle": "Take pickled weights, read by torch's loader of weights alone (danger).",
 }
 
 # What a merge does not depend on, or what must not be carried along in an exported file.
-_NOT_EXPORTED = frozenset({"trust_remote_code", "device", "cuda", "gpu_rich", "num_threads"})
+_NOT_EXPORTED = OURS_ALONE | {"trust_remote_code", "device", "cuda", "gpu_rich", "num_threads"}
 
 
 def command_line(flags: MergeFlags, *, device: str, threads: int) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from mergekit_mo.binding import bind_objectives, steering
+from mergekit_mo.binding import Allowed, bind_objectives, steering
 from mergekit_mo.differences import differences
 from mergekit_mo.evaluate import Evaluator, goal_names
 from mergekit_mo.harness import Asked, Harness
@@ -89,6 +89,7 @@ def prepare(
     budget: int | None = None,
     seed: int | None = None,
     allow_test_sets: bool = False,
+    run_task_code: bool = False,
     lora_cache: Path | None = None,
 ) -> Ready:
     """Reads and checks a recipe.
@@ -99,6 +100,7 @@ def prepare(
         budget: takes the place of the recipe's.
         seed: likewise.
         allow_test_sets: lets well-known benchmark test sets be objectives.
+        run_task_code: lets the Python functions that task files name run.
         lora_cache: where sources with a LoRA are kept merged, if the flags name no place.
 
     Raises:
@@ -112,7 +114,7 @@ def prepare(
     optimizer, found = chosen(recipe)
     problems += found
     space = Space(recipe.configuration)
-    bound, found = bind_objectives(recipe, allow_test_sets)
+    bound, found = bind_objectives(recipe, Allowed(allow_test_sets, run_task_code))
     problems += found
     steered, found = steering(recipe, optimizer, bound)
     problems += found
@@ -126,7 +128,9 @@ def prepare(
         and any("+" in s for s in recipe.configuration.sources)
     ):
         flags = replace(flags, lora_merge_cache=str(lora_cache))
-    size, found = check_sources(space, merge_options(flags, device), wrong)
+    size, found = check_sources(
+        space, merge_options(flags, device), wrong, allow_pickle=flags.allow_pickle
+    )
     if recipe.configuration.layers and not (wrong or found):
         layers, found = bind_layers(space, merge_options(flags, device))
         space = Space(recipe.configuration, layers)

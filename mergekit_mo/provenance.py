@@ -7,14 +7,15 @@ told only where it is known.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mergekit_mo.references import references_of
+
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}(?:/[A-Za-z0-9_][\w.-]{0,95})?", re.ASCII)
-_MODEL_KEYS = ("base_model", "model", "tokenizer_source", "source")
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,7 @@ def provenance(config: Mapping[str, Any], cache: Path | None = None) -> Provenan
     """
     origins: dict[str, Origin] = {}
     names: dict[str, str] = {}
-    references = list(_references(config))
+    references = list(references_of(config))
     for reference in references:
         for part in reference.split("+"):
             path, _, revision = part.partition("@")
@@ -91,26 +92,6 @@ def provenance(config: Mapping[str, Any], cache: Path | None = None) -> Provenan
                 commit = _cached_commit(path, revision or None, cache)
                 origins[part] = Origin(path, path, None, revision or None, commit)
     return Provenance(tuple(origins.values()), names, any("+" in r for r in references))
-
-
-def _references(config: Mapping[str, Any]) -> Iterator[str]:
-    """The models that a configuration names, the base first."""
-    if isinstance(config.get("base_model"), str):
-        yield config["base_model"]
-    yield from _walk(config)
-
-
-def _walk(node: Any) -> Iterator[str]:
-    if isinstance(node, Mapping):
-        for key, value in node.items():
-            named = key in _MODEL_KEYS and isinstance(value, str)
-            if named and value not in ("union", "base"):
-                yield value
-            else:
-                yield from _walk(value)
-    elif isinstance(node, list | tuple):
-        for value in node:
-            yield from _walk(value)
 
 
 def _is_local(path: str) -> bool:

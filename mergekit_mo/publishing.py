@@ -107,12 +107,12 @@ def _own_folder(run: Path, trial: Trial) -> Path:
 
 
 def make_model(
-    archive: Archive, trial: Trial, run: Path, *, trust_remote_code: bool, caches: Caches
+    archive: Archive, trial: Trial, run: Path, *, caches: Caches, **allowed: bool
 ) -> Path:
     """Writes the trial's model into the run folder, where the next attempt finds it."""
     folder = _own_folder(run, trial)
     shutil.rmtree(folder, ignore_errors=True)
-    write_model(archive, trial, folder, trust_remote_code=trust_remote_code, caches=caches)
+    write_model(archive, trial, folder, caches=caches, **allowed)
     return folder
 
 

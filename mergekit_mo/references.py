@@ -6,11 +6,13 @@ them by its absolute path.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from mergekit_mo.problems import shown
+
+_MODEL_KEYS = ("base_model", "model", "tokenizer_source", "source")
 
 
 def existing_folder(text: str, start: Path) -> Path | None:
@@ -67,3 +69,23 @@ def absolute_reference(text: str, folder: Path) -> str:
         else:
             absolute.append(part)
     return "+".join(absolute)
+
+
+def references_of(config: Mapping[str, Any]) -> Iterator[str]:
+    """The models that a configuration names, the base first."""
+    if isinstance(config.get("base_model"), str):
+        yield config["base_model"]
+    yield from _walk(config)
+
+
+def _walk(node: Any) -> Iterator[str]:
+    if isinstance(node, Mapping):
+        for key, value in node.items():
+            named = key in _MODEL_KEYS and isinstance(value, str)
+            if named and value not in ("union", "base"):
+                yield value
+            else:
+                yield from _walk(value)
+    elif isinstance(node, list | tuple):
+        for value in node:
+            yield from _walk(value)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import get_safetensors_metadata, hf_hub_download
+from huggingface_hub import get_safetensors_metadata, hf_hub_download, list_repo_files
 from mergekit.common import ModelReference
 from mergekit.io.lazy_tensor_loader import LazyTensorLoader, ShardedTensorIndex
 from mergekit.io.tasks import LoaderCache
@@ -24,6 +24,7 @@ from mergekit_mo.merging import Plan, parse_reference, plan_merge
 from mergekit_mo.problems import Problem
 from mergekit_mo.space import Space
 
+_PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 _BYTES = {"F64": 8, "I64": 8, "F32": 4, "I32": 4, "F16": 2, "BF16": 2, "I8": 1, "U8": 1, "BOOL": 1}
 
 
@@ -53,7 +54,11 @@ class Size:
 
 
 def check_sources(
-    space: Space, options: MergeOptions, wrong: Sequence[Problem] = ()
+    space: Space,
+    options: MergeOptions,
+    wrong: Sequence[Problem] = (),
+    *,
+    allow_pickle: bool = False,
 ) -> tuple[Size | None, list[Problem]]:
     """Checks that the sources are there, alike, and that mergekit can plan the recipe's merge.
 
@@ -62,6 +67,7 @@ def check_sources(
         options: mergekit's.
         wrong: what is wrong with the recipe's text; then nothing is planned, but the sources that
             it does not concern are opened.
+        allow_pickle: take sources whose weights are pickled.
 
     Returns:
         The size of the merge, where it could be told, and the problems.
@@ -77,6 +83,9 @@ def check_sources(
         try:
             reference = parse_reference(source)
             config = reference.config(options.trust_remote_code)
+            if not allow_pickle and (pickled := pickled_weights(reference)):
+                problems.append(Problem(place, f"{source}: {pickled}", PICKLE_HINT))
+                continue
             header = read_header(reference, options)
         except Exception as error:  # transformers and the Hub client raise many kinds
             what = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
@@ -133,6 +142,28 @@ def read_header(reference: ModelReference, options: MergeOptions) -> Header | No
             sizes[name] = math.prod(entry["shape"]) * _BYTES.get(entry["dtype"], 1)
     del options
     return Header(str(path), dict(index.tensor_paths), shapes, sizes)
+
+
+PICKLE_HINT = "a pickle can run code: save the model as safetensors, or say --allow-pickle"
+
+
+def pickled_weights(reference: ModelReference) -> str:
+    """That a model, or its LoRA, has its weights in pickles alone; empty where it has not.
+
+    Raises:
+        Exception: the Hub is out of reach.
+    """
+    for part in (reference.model, reference.lora):
+        if part is None:
+            continue
+        if Path(part.path).is_dir():
+            names = [path.name for path in Path(part.path).iterdir()]
+        else:
+            names = list_repo_files(part.path, revision=part.revision)
+        pickles = [name for name in names if name.endswith(_PICKLES)]
+        if pickles and not any(name.endswith(".safetensors") for name in names):
+            return f"{Path(part.path).name} has its weights in pickles alone ({min(pickles)})"
+    return ""
 
 
 def _read_local_header(path: Path) -> dict[str, Any]:

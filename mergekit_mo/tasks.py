@@ -19,6 +19,7 @@ from lm_eval.tasks import TaskManager
 
 from mergekit_mo.documents import Documents
 from mergekit_mo.optional import missing
+from mergekit_mo.task_code import CODE_FLAG, code_of, shut_templates_in
 
 _BENCHMARKS = (
     "agieval",
@@ -96,14 +97,22 @@ def find_task(name: str, folder: Path, include: Sequence[Path]) -> Path:
     raise TaskError(f"no task is called {name!r}", hint)
 
 
-def load_task(path: Path) -> Task:
+def load_task(path: Path, *, run_code: bool = False) -> Task:
     """Loads a task and its documents; relative data files are found beside the task's file.
 
+    Args:
+        path: its file.
+        run_code: lets the Python functions run that the file names.
+
     Raises:
-        TaskError: it is a group, or its documents cannot be had.
+        TaskError: it is a group, its documents cannot be had, or it wants to run code.
         UserError: its code needs a package that is not installed.
     """
     _refuse_group(path)
+    if not run_code and (named := code_of(path)):
+        what = f"{path.name} runs Python code of its own ({named})"
+        raise TaskError(what, f"look at that code, then say {CODE_FLAG}")
+    shut_templates_in()
     try:
         with _quiet(), contextlib.chdir(path.parent):
             loaded = TaskManager(include_defaults=False).load([str(path)])

@@ -23,6 +23,7 @@ from mergekit_mo.machine import versions
 from mergekit_mo.making import documents_of, walk_of
 from mergekit_mo.options import MergeFlags
 from mergekit_mo.problems import UserError
+from mergekit_mo.references import references_of
 from mergekit_mo.trial import Trial
 
 CONFIG_FILE = "mergekit_config.yml"
@@ -83,6 +84,7 @@ def write_model(
     out: Path,
     *,
     trust_remote_code: bool = False,
+    allow_pickle: bool = False,
     caches: Caches | None = None,
 ) -> str:
     """Merges a finished trial into a folder.
@@ -92,6 +94,7 @@ def write_model(
         trial: from `done_trial`.
         out: a new or empty folder.
         trust_remote_code: lets the sources' own code run, where the search let it.
+        allow_pickle: takes pickled weights.
         caches: of this machine.
 
     Returns:
@@ -101,7 +104,9 @@ def write_model(
         UserError: it cannot be merged here, or merges to other weights than were scored.
     """
     check_empty(out)
-    flags = _flags(archive, trust_remote_code, caches or Caches())
+    flags = _placed(trusted_flags(archive, trust_remote_code, allow_pickle), caches or Caches())
+    if not allow_pickle:
+        refuse_pickles(trial)
     device = str(archive.fact("device") or "cpu")
     out = out.resolve()
     aside = out.with_name(f".{out.name}.new")
@@ -161,12 +166,35 @@ def _suspects(archive: Archive) -> str:
     return "\n".join(f"  - {row}" for row in rows)
 
 
-def _flags(archive: Archive, trust_remote_code: bool, caches: Caches) -> MergeFlags:
-    """The recorded flags as they hold here; an archive alone lets no code of others run."""
-    flags = recorded_flags(archive)
+def trusted_flags(archive: Archive, trust_remote_code: bool, allow_pickle: bool) -> MergeFlags:
+    """The recorded flags, but for what an archive alone must not allow: code of others.
+
+    Raises:
+        UserError: the search let code of others run, and here nobody did.
+    """
+    flags = replace(recorded_flags(archive), allow_pickle=allow_pickle)
     if flags.trust_remote_code and not trust_remote_code:
         what = "the search ran with --trust-remote-code: the sources bring Python code of their own"
         raise UserError(f"{what}; say --trust-remote-code again if you trust it", status=2)
+    return flags
+
+
+def refuse_pickles(trial: Trial) -> None:
+    """Sees that a trial's models have weights that are no pickles.
+
+    Raises:
+        UserError: one has pickles alone.
+    """
+    from mergekit_mo.merging import parse_reference
+    from mergekit_mo.sources import PICKLE_HINT, pickled_weights
+
+    for source in dict.fromkeys(references_of(trial.config)):
+        if pickled := pickled_weights(parse_reference(source)):
+            raise UserError(f"{source}: {pickled}; {PICKLE_HINT}", status=2)
+
+
+def _placed(flags: MergeFlags, caches: Caches) -> MergeFlags:
+    """Flags with this machine's places."""
     return replace(
         flags,
         transformers_cache=str(caches.models) if caches.models else None,

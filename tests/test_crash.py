@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -111,3 +112,25 @@ def _only(folder: Path) -> type[Path]:
             return super().open(mode, *args, **kwargs)
 
     return Guarded
+
+
+@pytest.mark.parametrize(
+    ("name", "hidden"),
+    [("MY_TOKEN", True), ("DB_PASSWORD", True), ("TOKENIZERS_PARALLELISM", False)],
+)
+def test_what_the_environment_calls_a_secret_is_hidden(
+    monkeypatch: pytest.MonkeyPatch, name: str, hidden: bool
+) -> None:
+    monkeypatch.setenv(name, "plain-words-only")
+    assert ("plain-words-only" not in crash.scrubbed("with plain-words-only in it")) is hidden
+
+
+def test_a_trials_error_holds_no_token() -> None:
+    from mergekit_mo.evaluate import Evaluator, Job
+
+    class Failing:
+        def merge(self, *_: object) -> None:
+            raise RuntimeError(f"https://hub.example refused {TOKEN}")
+
+    evaluator = Evaluator(Failing(), SimpleNamespace(tasks={}), {}, None)  # type: ignore[arg-type]
+    assert evaluator(Job(0, {})).error == "RuntimeError: https://hub.example refused <hidden>"

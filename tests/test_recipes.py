@@ -56,6 +56,10 @@ def test_a_recipe_is_a_mergekit_file_as_it_stands(name: str) -> None:
 def test_a_recipe_passes_every_check_and_tells_its_plan(local: Path, name: str) -> None:
     """With untrained models in the place of the Hub's, and tasks of the same columns and sizes."""
     words = [str(local / name), "--dry-run", "--json", "--device", "cpu", "-j", "1"]
+    if "instruction_checks" in (RECIPES / name).read_text(encoding="utf-8"):
+        refused = CliRunner().invoke(cli.search, words)
+        assert "instruction_checks.yaml runs Python code of its own" in refused.stderr
+        words.append("--run-task-code")
     done = CliRunner().invoke(cli.search, words)
     assert done.exit_code == 0, done.output
     plan = json.loads(done.stdout)

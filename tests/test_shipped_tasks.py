@@ -96,7 +96,7 @@ SAID: Mapping[str, tuple[str, Any, list[str] | None]] = {
 def test_a_task_says_what_it_should(local: Path, name: str) -> None:
     from mergekit_mo.tasks import contaminates, load_task
 
-    task = load_task(local / f"{name}.yaml")
+    task = load_task(local / f"{name}.yaml", run_code=True)
     document = task.eval_docs[1]
     text, target, choices = SAID[name]
     assert task.doc_to_text(document) == text
@@ -116,7 +116,7 @@ def test_a_task_can_be_asked(local: Path, model: Make, name: str) -> None:
 
     evaluation = Evaluation(limit=3, holdout=0, batch_size=4, gen_kwargs={"max_gen_toks": 4})
     path = local / f"{name}.yaml"
-    asked = prepare_task(load_task(path), path, evaluation, 0)
+    asked = prepare_task(load_task(path, run_code=True), path, evaluation, 0)
     folder = model("qwen2", seed=0)
     untrained = AutoModelForCausalLM.from_pretrained(folder).eval()
     found = Harness([asked], evaluation).ask(

@@ -28,7 +28,8 @@ HOLE = {"value": 0.5, "low": 0, "high": 1}
 
 def check(config: dict[str, Any], **flags: Any) -> tuple[Size | None, list[Problem]]:
     space = small_space(yaml.safe_dump(config))
-    return check_sources(space, merge_options(MergeFlags(**flags), "cpu"))
+    own = MergeFlags(**flags)
+    return check_sources(space, merge_options(own, "cpu"), allow_pickle=own.allow_pickle)
 
 
 def linear(*sources: Path, **rest: Any) -> dict[str, Any]:
@@ -229,18 +230,20 @@ def test_other_architectures_are_refused_unless_crimes_are_allowed(
     assert check(config, allow_crimes=True)[1] == []
 
 
-def test_pickled_weights_are_taken_without_being_opened(
+def test_pickled_weights_are_taken_only_where_they_are_allowed(
     pair: tuple[Path, Path], tmp_path: Path
 ) -> None:
     pickled = copy(pair[1], tmp_path / "pickled")
     torch.save(load_file(pickled / "model.safetensors"), pickled / "pytorch_model.bin")
     (pickled / "model.safetensors").unlink()
-    size, problems = check(linear(pair[0], pickled))
+    listing = told(check(linear(pair[0], pickled)))
+    assert "pickled has its weights in pickles alone (pytorch_model.bin)" in listing
+    size, problems = check(linear(pair[0], pickled), allow_pickle=True)
     assert problems == []
     assert size is not None
     assert size.parameters == (check(linear(*pair))[0] or size).parameters
     alone = copy(pickled, tmp_path / "alone")
-    assert check(linear(alone, pickled)) == (None, [])
+    assert check(linear(alone, pickled), allow_pickle=True) == (None, [])
 
 
 @pytest.mark.parametrize("sound", [True, False])

@@ -114,7 +114,11 @@ def test_a_task_that_includes_another_and_names_functions_is_loaded(tmp_path: Pa
     (tmp_path / "child.yaml").write_text(
         "include: base.yaml\ntask: child\ndoc_to_text: !function helpers.text\n"
     )
-    task = load_task(find_task("child", tmp_path, [tmp_path]))
+    path = find_task("child", tmp_path, [tmp_path])
+    with pytest.raises(TaskError, match=r"Python code of its own .*helpers\.text") as caught:
+        load_task(path)
+    assert "--run-task-code" in caught.value.hint
+    task = load_task(path, run_code=True)
     assert task.task_name == "child"
     assert task.doc_to_text(task.eval_docs[0]).endswith("0 AND")
 

@@ -149,9 +149,10 @@ def run(
     flags: MergeFlags = FLAGS,
     budget: int | None = None,
     seed: int | None = None,
+    code: bool = False,
 ) -> list[Event]:
     """Searches to the end; gives the events."""
-    ready = preflight.prepare(recipe, flags, budget=budget, seed=seed)
+    ready = preflight.prepare(recipe, flags, budget=budget, seed=seed, run_task_code=code)
     return list(loop.search(ready, out, resume=resume))
 
 

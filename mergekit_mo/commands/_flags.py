@@ -11,7 +11,7 @@ from typing import get_type_hints
 
 import click
 
-from mergekit_mo.options import HELP, MergeFlags
+from mergekit_mo.options import HELP, OURS_ALONE, MergeFlags
 
 HEADINGS = {
     "Search": ("budget", "seed", "out", "resume", "dry_run", "as_json", "quiet"),
@@ -29,7 +29,9 @@ HEADINGS = {
     "Models": ("transformers_cache", "lora_merge_cache", "lora_merge_dtype"),
     "Dangerous": (
         "search_on_test_sets",
+        "run_task_code",
         "trust_remote_code",
+        "allow_pickle",
         "allow_crimes",
         "unsafe_truncate_embeddings",
     ),
@@ -54,7 +56,7 @@ def merge_flags(command: Callable[..., None]) -> Callable[..., None]:
     kinds = get_type_hints(MergeFlags)
     for f in reversed(fields(MergeFlags)):
         name = "--" + f.name.replace("_", "-")
-        if f.name == "gpu_rich":
+        if f.name in ("gpu_rich", *OURS_ALONE):
             option = click.option(name, f.name, is_flag=True, help=HELP[f.name])
         elif kinds[f.name] is bool:
             both = f"{name}/--no-{name[2:]}"

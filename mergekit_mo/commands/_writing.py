@@ -30,6 +30,7 @@ def merge_options(command: Callable[..., Any]) -> Callable[..., Any]:
             is_flag=True,
             help="Run Python code that comes with a model (danger), where the search did.",
         ),
+        click.option("--allow-pickle", is_flag=True, help="Take pickled weights (danger)."),
         click.option("--lora-merge-cache", type=path, help="As for the search."),
         click.option("--transformers-cache", type=path, help="As for the search."),
     ):

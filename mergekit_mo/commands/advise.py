@@ -53,10 +53,20 @@ POLICY = "policy.safetensors"
     type=click.Path(path_type=Path),
     help="For --evaluate: where the run's recipe is now, if it has moved.",
 )
+@click.option("--trust-remote-code", is_flag=True, help="For --evaluate, as for the search.")
+@click.option("--allow-pickle", is_flag=True, help="For --evaluate, as for the search.")
+@click.option("--run-task-code", is_flag=True, help="For --evaluate, as for the search.")
 @AS_JSON
 @reports_errors
 def command(
-    run: Path, prefer: tuple[str, ...], evaluate: bool, recipe: Path | None, as_json: bool
+    run: Path,
+    prefer: tuple[str, ...],
+    evaluate: bool,
+    recipe: Path | None,
+    trust_remote_code: bool,
+    allow_pickle: bool,
+    run_task_code: bool,
+    as_json: bool,
 ) -> None:
     """Suggest a merge for a preference: the nearest of RUN's front, and a new candidate.
 
@@ -70,19 +80,19 @@ def command(
         from mergekit_mo.advising import suggest
         from mergekit_mo.export import documents_text
         from mergekit_mo.making import documents_of
-        from mergekit_mo.writing import recorded_flags
+        from mergekit_mo.writing import trusted_flags
 
         found = suggest(archive, read_amounts(prefer, "--prefer"), _kept(run))
         if found.trained:
             _keep(run, found.checkpoint)
         known = documents_text(documents_of(archive, found.known.trial))
         path = recipe or Path(str(archive.fact("recipe_name")))
-        flags = recorded_flags(archive)
+        flags = trusted_flags(archive, trust_remote_code, allow_pickle) if evaluate else None
     trial = None
-    if evaluate:
+    if flags is not None:
         if found.new is None:
             raise UserError(f"there is nothing to evaluate: {found.why}")
-        trial = _scored(run, path, flags, found.new)
+        trial = _scored(run, path, flags, found.new, run_task_code)
     if as_json:
         tell_json(_facts(found, trial))
         return
@@ -112,7 +122,7 @@ def _keep(run: Path, checkpoint: bytes) -> None:
         write_file(run / POLICY, checkpoint)
 
 
-def _scored(run: Path, recipe: Path, flags: MergeFlags, candidate: Candidate) -> Trial:
+def _scored(run: Path, recipe: Path, flags: MergeFlags, candidate: Candidate, code: bool) -> Trial:
     """The new candidate as a trial of the run."""
     from mergekit_mo.console import quiet_libraries
     from mergekit_mo.loop import score
@@ -123,7 +133,7 @@ def _scored(run: Path, recipe: Path, flags: MergeFlags, candidate: Candidate) ->
         raise UserError(f"{recipe}: the run's recipe is no longer here; {way}", status=4)
     quiet_libraries()
     # Whoever ran the search has decided on test sets then.
-    ready = prepare(recipe, flags, allow_test_sets=True)
+    ready = prepare(recipe, flags, allow_test_sets=True, run_task_code=code)
     return score(ready, run, candidate)
 
 

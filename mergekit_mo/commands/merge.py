@@ -38,6 +38,7 @@ def command(
     trial: int,
     out: Path,
     trust_remote_code: bool,
+    allow_pickle: bool,
     lora_merge_cache: Path | None,
     transformers_cache: Path | None,
     as_json: bool,
@@ -61,6 +62,7 @@ def command(
             found,
             out,
             trust_remote_code=trust_remote_code,
+            allow_pickle=allow_pickle,
             caches=caches(run, found, transformers_cache, lora_merge_cache),
         )
     size = sum(path.stat().st_size for path in out.iterdir())

@@ -64,6 +64,7 @@ def command(
     message: str | None,
     licence: str | None,
     trust_remote_code: bool,
+    allow_pickle: bool,
     lora_merge_cache: Path | None,
     transformers_cache: Path | None,
     dry_run: bool,
@@ -97,7 +98,10 @@ def command(
         )
         folder = publishing.find_model(archive, found, run, model)
         if folder is None and not dry_run:
-            folder = _merge(archive, found, run, trust_remote_code, places)
+            folder = _merge(
+                archive, found, run, places, trust_remote_code=trust_remote_code,
+                allow_pickle=allow_pickle,
+            )  # fmt: skip
         with publishing.packed(subject, run, folder) as package:
             if dry_run:
                 _tell_plan(package, target, quoted("mergekit-mo", "merge", run, trial), as_json)
@@ -105,11 +109,11 @@ def command(
             _upload(package, target, run, found, as_json)
 
 
-def _merge(archive: Archive, trial: Trial, run: Path, trust: bool, places: Caches) -> Path:
+def _merge(archive: Archive, trial: Trial, run: Path, places: Caches, **allowed: bool) -> Path:
     from mergekit_mo.publishing import make_model
 
     say(f"merging trial {trial.number}")
-    return make_model(archive, trial, run, trust_remote_code=trust, caches=places)
+    return make_model(archive, trial, run, caches=places, **allowed)
 
 
 def _upload(package: Package, target: Target, run: Path, trial: Trial, as_json: bool) -> None:

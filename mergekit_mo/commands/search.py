@@ -48,6 +48,11 @@ if TYPE_CHECKING:
     is_flag=True,
     help="Let well-known benchmark test sets be objectives, which spoils them as benchmarks.",
 )
+@click.option(
+    "--run-task-code",
+    is_flag=True,
+    help="Run the Python functions that task files name (danger).",
+)
 @merge_flags
 def command(
     recipe: Path,
@@ -59,6 +64,7 @@ def command(
     as_json: bool,
     quiet: bool,
     search_on_test_sets: bool,
+    run_task_code: bool,
     **flags: Any,
 ) -> None:
     """Search RECIPE, a mergekit YAML in which some numbers are marked as searchable.
@@ -71,7 +77,7 @@ def command(
         _search(
             recipe, folder, MergeFlags(**flags),
             budget=budget, seed=seed, resume=resume, dry_run=dry_run, as_json=as_json,
-            quiet=quiet, test_sets=search_on_test_sets, stop=stop,
+            quiet=quiet, test_sets=search_on_test_sets, task_code=run_task_code, stop=stop,
         )  # fmt: skip
 
 
@@ -87,6 +93,7 @@ def _search(
     as_json: bool,
     quiet: bool,
     test_sets: bool,
+    task_code: bool,
     stop: _Stop,
 ) -> None:
     from mergekit_mo.problems import read_source
@@ -106,6 +113,7 @@ def _search(
         budget=budget,
         seed=seed,
         allow_test_sets=test_sets,
+        run_task_code=task_code,
         lora_cache=folder.resolve() / "lora",
     )
     if dry_run:

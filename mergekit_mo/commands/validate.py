@@ -39,6 +39,12 @@ if TYPE_CHECKING:
 )
 @click.option("--allow-crimes", is_flag=True, help="Allow mixing architectures.")
 @click.option("--transformers-cache", metavar="DIR", help="Where downloaded models are kept.")
+@click.option(
+    "--run-task-code",
+    is_flag=True,
+    help="Run the Python functions that task files name (danger).",
+)
+@click.option("--allow-pickle", is_flag=True, help="Take pickled weights (danger).")
 @click.option("--search-on-test-sets", is_flag=True, help="Let well-known test sets be objectives.")
 @AS_JSON
 @reports_errors
@@ -49,6 +55,8 @@ def command(
     trust_remote_code: bool,
     allow_crimes: bool,
     transformers_cache: str | None,
+    run_task_code: bool,
+    allow_pickle: bool,
     search_on_test_sets: bool,
     as_json: bool,
 ) -> None:
@@ -64,8 +72,10 @@ def command(
         trust_remote_code=trust_remote_code,
         allow_crimes=allow_crimes,
         transformers_cache=transformers_cache,
+        allow_pickle=allow_pickle,
     )
-    found = _problems(recipe, flags, shallow=shallow, test_sets=search_on_test_sets)
+    allowed = {"allow_test_sets": search_on_test_sets, "run_task_code": run_task_code}
+    found = _problems(recipe, flags, shallow=shallow, allowed=allowed)
     if as_json:
         tell_json(_facts(found) if found else [])
     elif found:
@@ -82,7 +92,7 @@ def command(
 
 
 def _problems(
-    recipe: Path, flags: MergeFlags, *, shallow: bool, test_sets: bool
+    recipe: Path, flags: MergeFlags, *, shallow: bool, allowed: dict[str, bool]
 ) -> RecipeError | None:
     try:
         if shallow:
@@ -91,7 +101,7 @@ def _problems(
         from mergekit_mo.preflight import prepare
 
         quiet_libraries()
-        prepare(recipe, flags, allow_test_sets=test_sets)
+        prepare(recipe, flags, **allowed)  # type: ignore[arg-type]
     except RecipeError as error:
         return error
     return None

@@ -96,10 +96,13 @@ def test_options_reach_the_check(
 
     seen: dict[str, object] = {}
 
-    def prepare(path: Path, flags: object, *, allow_test_sets: bool) -> None:
-        seen.update(vars(flags), path=path, allow=allow_test_sets)
+    def prepare(path: Path, flags: object, **allowed: bool) -> None:
+        seen.update(vars(flags), path=path, **allowed)
 
     monkeypatch.setattr(mergekit_mo.preflight, "prepare", prepare)
-    words = ["--device", "cuda:1", "--trust-remote-code", "--search-on-test-sets"]
+    words = ["--device", "cuda:1"]
+    flags = ["trust_remote_code", "allow_pickle", "allow_test_sets", "run_task_code"]
+    words += ["--trust-remote-code", "--allow-pickle", "--search-on-test-sets", "--run-task-code"]
     assert typed("validate", recipe, *words).exit_code == 0
-    assert (seen["device"], seen["trust_remote_code"], seen["allow"]) == ("cuda:1", True, True)
+    assert seen["device"] == "cuda:1"
+    assert all(seen[flag] is True for flag in flags)

@@ -75,7 +75,7 @@ def test_a_search_keeps_the_tokens_of_every_item(toy: Toy, tmp_path: Path) -> No
         evaluation={"limit": 4, "holdout": 3, "gen_kwargs": {"max_gen_toks": 5}},
         budget=1,
     )
-    run(recipe, tmp_path)
+    run(recipe, tmp_path, code=True)
     goal = "instruction_checks_tokens"
     with Archive.open(tmp_path, read_only=True) as archive:
         assert [g.name for g in archive.goals] == ["instruction_checks", goal]
