@@ -53,13 +53,13 @@ def search(
     """
     loaded = recipe if isinstance(recipe, Recipe) else Recipe.load(recipe)
     path = loaded.folder / Path(loaded.source.name).name
-    if Recipe.load(path, budget=loaded.budget, seed=loaded.seed).facts() != loaded.facts():
+    if Recipe.load(path, budget=loaded.limits, seed=loaded.seed).facts() != loaded.facts():
         raise UserError(f"{path}: not the recipe that was read; write the changes into its file")
     folder = Path("runs") / path.stem if out is None else Path(out)
     ready = prepare(
         path,
         MergeFlags(**flags),
-        budget=loaded.budget,
+        budget=loaded.limits,
         seed=loaded.seed,
         allow_test_sets=search_on_test_sets,
         run_task_code=run_task_code,

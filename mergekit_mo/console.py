@@ -23,6 +23,8 @@ from rich.text import Text
 
 from mergekit_mo.advances import advances
 from mergekit_mo.archive import Archive
+from mergekit_mo.budget import Budget
+from mergekit_mo.clock import SPENT
 from mergekit_mo.events import Ended, Event, Finished, Opened, Started, Warned
 from mergekit_mo.gain import answer
 from mergekit_mo.intervals import text as figure
@@ -49,7 +51,10 @@ class JsonLines:
         """See `Screen.show`."""
         record: dict[str, Any] = {"event": type(event).__name__.lower()}
         if isinstance(event, Started):
-            record |= {"out": str(event.out), "budget": event.budget, "done": event.done}
+            budget = Budget(event.budget, event.seconds)
+            counted = event.budget if budget.counted else None
+            record |= {"out": str(event.out), "budget": counted, "done": event.done}
+            record |= {"seconds": event.seconds} if event.seconds is not None else {}
         elif isinstance(event, Finished):
             record |= {"trial": asdict(event.trial), "on_front": event.on_front}
         elif isinstance(event, Opened):
@@ -69,14 +74,14 @@ class Lines:
     def __init__(self, out: Console, err: Console) -> None:
         self.out, self.err = out, err
         self.archive: Archive | None = None
-        self.budget = 0
+        self.budget = Budget()
 
     def show(self, event: Event) -> None:
         """See `Screen.show`."""
         if isinstance(event, Started):
-            self.archive, self.budget = event.archive, event.budget
+            self.archive, self.budget = event.archive, Budget(event.budget, event.seconds)
             verb = f"resumes after {event.done} trials" if event.done else "starts"
-            self.say(f"{event.out}: the search {verb}, {event.budget} merges in all")
+            self.say(f"{event.out}: the search {verb}, {self.budget.text()} in all")
         elif isinstance(event, Finished):
             self.say(self._line(event))
         elif isinstance(event, Opened):
@@ -126,13 +131,23 @@ class LiveScreen(Lines):
         failed = sum(t.status == "failed" for t in done)
         elapsed = time.monotonic() - self.begun
         rate = elapsed / max(len(done) - self.before, 1)
-        left = rate * (self.budget - len(done)) if len(done) > self.before else None
-        words = [Text(f"{len(done)}/{self.budget} merges")]
+        whole: float = self.budget.trials
+        left = rate * (whole - len(done)) if len(done) > self.before else None
+        words = [
+            Text(f"{len(done)}/{whole} merges" if self.budget.counted else f"{len(done)} merges")
+        ]
+        part: float = len(done)
+        if self.budget.seconds is not None:
+            spent = archive.fact(SPENT) or 0.0
+            rest = max(0.0, self.budget.seconds - spent)
+            left = rest if left is None else min(left, rest)
+            if spent / self.budget.seconds > part / whole:
+                part, whole = spent, self.budget.seconds
         words += [Text(f"{failed} failed", style="red")] if failed else []
         words += [Text(f"{clock(elapsed)} elapsed")]
         words += [Text(f"about {clock(left)} left")] if left is not None else []
         bar = Table.grid(padding=(0, 1))
-        bar.add_row(ProgressBar(self.budget, len(done), width=24), Text("  ").join(words))
+        bar.add_row(ProgressBar(whole, part, width=24), Text("  ").join(words))
         return Group(bar, trial_table(archive, _best(archive)))
 
 

@@ -14,12 +14,16 @@ from mergekit_mo.trial import Trial
 
 @dataclass(frozen=True)
 class Started:
-    """The run is open; `done` of its trials are there already."""
+    """The run is open; `done` of its trials are there already.
+
+    `budget` is the most merges, `seconds` the most time, None where it is not bounded.
+    """
 
     archive: Archive
     out: Path
     budget: int
     done: int
+    seconds: float | None = None
 
 
 @dataclass(frozen=True)

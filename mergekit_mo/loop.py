@@ -14,6 +14,7 @@ from numpy.random import SeedSequence
 
 from mergekit_mo import export
 from mergekit_mo.archive import Archive, Outcome
+from mergekit_mo.clock import Clock
 from mergekit_mo.dispatch import Dispatch
 from mergekit_mo.evaluate import Job
 from mergekit_mo.events import Ended, Event, Started, Warned
@@ -27,7 +28,7 @@ from mergekit_mo.preflight import Ready
 from mergekit_mo.problems import UserError
 from mergekit_mo.report import report_text
 from mergekit_mo.space import Candidate
-from mergekit_mo.trial import Role, Trial
+from mergekit_mo.trial import SPLITS, Role, Trial
 
 Hire = Callable[[Ready], Executor[Job, Outcome]]
 """Makes the executor of a search."""
@@ -57,15 +58,17 @@ def search(
     """
     with locked(out), open_run(ready, out, resume) as archive:
         ready = replace(ready, threads=archive.fact("threads"))
-        yield Started(archive, out, ready.recipe.budget, len(archive.trials))
+        limits = ready.recipe.limits
+        clock = Clock(archive, limits, _held_out(ready))
+        yield Started(archive, out, limits.trials, len(archive.trials), limits.seconds)
         yield from changed_versions(archive)
         yield from _idle_layers(ready)
         executor = hire(ready)
         try:
             jobs = Dispatch(archive, executor)
-            yield from _references(ready, jobs)
-            yield from _candidates(ready, jobs)
-            yield from _holdout(ready, jobs)
+            yield from _marked(_references(ready, jobs), clock)
+            yield from _marked(_candidates(ready, jobs, clock), clock)
+            yield from _marked(_holdout(ready, jobs), clock)
         finally:
             executor.close()
         export.write_outputs(archive, ready, out)
@@ -101,6 +104,19 @@ def score(ready: Ready, out: Path, candidate: Candidate) -> Trial:
         return next(t for t in archive.trials if t.number == trials[0].number)
 
 
+def _marked(events: Iterator[Event], clock: Clock) -> Iterator[Event]:
+    """Events, with the time that they took on record before they are told."""
+    for event in events:
+        clock.mark()
+        yield event
+
+
+def _held_out(ready: Ready) -> float:
+    """Held-out items for each that is searched on."""
+    search, holdout = (sum(len(asked.items[split]) for asked in ready.tasks) for split in SPLITS)
+    return holdout / search if search else 0.0
+
+
 def _idle_layers(ready: Ready) -> Iterator[Event]:
     if ready.space.layers and not ready.optimizer.searches_layers:
         what = f"{ready.recipe.optimizer.kind} leaves layers alone"
@@ -118,7 +134,7 @@ def _references(ready: Ready, jobs: Dispatch) -> Iterator[Event]:
         _nothing_succeeded(archive, "reference")
 
 
-def _candidates(ready: Ready, jobs: Dispatch) -> Iterator[Event]:
+def _candidates(ready: Ready, jobs: Dispatch, clock: Clock) -> Iterator[Event]:
     """Runs what is waiting, then asks and runs, until the budget is spent."""
     archive, space = jobs.archive, ready.space
     if ready.optimizer.wants_differences and archive.fact("differences") is None:
@@ -130,7 +146,7 @@ def _candidates(ready: Ready, jobs: Dispatch) -> Iterator[Event]:
     exhausted = False
     while True:
         yield from jobs.drain()
-        wanted = 0 if exhausted else _wanted(ready, jobs)
+        wanted = 0 if exhausted else _wanted(ready, jobs, clock)
         if wanted:
             found = _ask(ready, archive, wanted)
             jobs.submit(found)
@@ -145,12 +161,14 @@ def _candidates(ready: Ready, jobs: Dispatch) -> Iterator[Event]:
         _nothing_succeeded(archive, "candidate")
 
 
-def _wanted(ready: Ready, jobs: Dispatch) -> int:
+def _wanted(ready: Ready, jobs: Dispatch, clock: Clock) -> int:
     """How many candidates to ask for now.
 
     As many as the workers could take; where candidates belong together, a whole round of them once
     the round before it is over.
     """
+    if not clock.allows(len(jobs), jobs.executor.slots):
+        return 0
     batch = ready.optimizer.batch
     left = max(0, ready.recipe.budget - len(jobs.archive.candidates))
     if batch == 1:

@@ -19,18 +19,21 @@ def plan_facts(ready: Ready) -> dict[str, Any]:
         split: sum(len(asked.items[split]) for asked in ready.tasks)
         for split in ("search", "holdout")
     }
-    merges = ready.recipe.budget + references
+    limits = ready.recipe.limits
+    merges = limits.trials + references if limits.counted else None
     return {
         "dimension": ready.space.dim,
         "axes": [_axis(axis) for axis in ready.space.axes],
         "layers": _layers(ready.space),
         "goals": [[g.name, "maximize" if g.maximize else "minimize"] for g in ready.goals],
         "optimizer": ready.recipe.optimizer.kind,
-        "budget": ready.recipe.budget,
+        "budget": limits.trials if limits.counted else None,
+        "budget_seconds": limits.seconds,
         "references": list(ready.recipe.configuration.sources),
         "items": {asked.name: {s: len(i) for s, i in asked.items.items()} for asked in ready.tasks},
         "merges": merges,
-        "answers": merges * items["search"],
+        "answers": None if merges is None else merges * items["search"],
+        "answers_each": items["search"],
         "answers_holdout_each": items["holdout"],
         "parameters": ready.size.parameters if ready.size else None,
         "checkpoint_bytes": ready.size.checkpoints if ready.size else None,
@@ -52,8 +55,8 @@ def plan_text(ready: Ready) -> str:
     for name, split in facts["items"].items():
         rows.append(f"  {name}: {split['search']} to search, {split['holdout']} held out")
     rows.append(
-        f"cost: {facts['budget']} merges by {facts['optimizer']} and {len(facts['references'])} "
-        f"reference trials, {facts['answers']:,} items answered; then "
+        f"cost: {ready.recipe.limits.text()} by {facts['optimizer']} and "
+        f"{len(facts['references'])} reference trials, {_answers(facts)}; then "
         f"{facts['answers_holdout_each']:,} held-out items for each reference and front member"
     )
     if facts["parameters"]:
@@ -67,6 +70,14 @@ def plan_text(ready: Ready) -> str:
     ):
         rows += [f"\n# {name}", config_text(config).rstrip()]
     return "\n".join(rows)
+
+
+def _answers(facts: dict[str, Any]) -> str:
+    """How many items will be answered, where it can be told."""
+    if facts["answers"] is None:
+        return f"{facts['answers_each']:,} items answered by each"
+    most = " at most" if facts["budget_seconds"] else ""
+    return f"{facts['answers']:,} items answered{most}"
 
 
 def _layers(space: Space) -> dict[str, Any] | None:

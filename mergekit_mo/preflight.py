@@ -11,7 +11,12 @@ from pathlib import Path
 
 import torch
 
+<<<<<<< HEAD
 from mergekit_mo.binding import Allowed, bind_objectives, steering
+=======
+from mergekit_mo.binding import bind_objectives, steering
+from mergekit_mo.budget import Budget
+>>>>>>> af69ce7 (A budget of time: what is left is held against what a trial takes)
 from mergekit_mo.differences import differences
 from mergekit_mo.evaluate import Evaluator, goal_names
 from mergekit_mo.harness import Asked, Harness
@@ -86,7 +91,7 @@ def prepare(
     path: Path,
     flags: MergeFlags,
     *,
-    budget: int | None = None,
+    budget: Budget | int | str | None = None,
     seed: int | None = None,
     allow_test_sets: bool = False,
     run_task_code: bool = False,
@@ -97,7 +102,7 @@ def prepare(
     Args:
         path: the recipe.
         flags: mergekit's options.
-        budget: takes the place of the recipe's.
+        budget: takes the place of the recipe's: merges, or a time such as `8h`.
         seed: likewise.
         allow_test_sets: lets well-known benchmark test sets be objectives.
         run_task_code: lets the Python functions that task files name run.

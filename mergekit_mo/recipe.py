@@ -14,6 +14,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from mergekit_mo import budget as budgets
+from mergekit_mo.budget import Budget, read_budget
 from mergekit_mo.configuration import Configuration, read_configuration
 from mergekit_mo.evaluation import Evaluation, read_evaluation
 from mergekit_mo.holes import number
@@ -37,7 +39,7 @@ _SEARCH_KEYS = frozenset(
 _COMMON = frozenset({"name", "threshold"})
 _OBJECTIVES = "objectives: [{task: my_task, metric: acc}, sparsity]"
 DEFAULT_OPTIMIZER = "mm-mo"
-DEFAULT_BUDGET = 30
+DEFAULT_BUDGET = budgets.DEFAULT
 
 
 @dataclass(frozen=True)
@@ -69,18 +71,25 @@ class Recipe:
     objectives: tuple[Choice, ...]
     evaluation: Evaluation
     optimizer: Choice
-    budget: int
+    limits: Budget
     seed: int
     preference: Preference | None = None
     auxiliary: tuple[Choice, ...] = ()
 
+    @property
+    def budget(self) -> int:
+        """The most merges."""
+        return self.limits.trials
+
     @staticmethod
-    def load(path: Path | str, *, budget: int | None = None, seed: int | None = None) -> Recipe:
+    def load(
+        path: Path | str, *, budget: Budget | int | str | None = None, seed: int | None = None
+    ) -> Recipe:
         """Reads a recipe from its file.
 
         Args:
             path: the YAML file.
-            budget: takes the place of the recipe's own.
+            budget: takes the place of the recipe's own: merges, or a time such as `8h`.
             seed: likewise.
 
         Raises:
@@ -116,7 +125,7 @@ def _plain(choice: Choice) -> list[Any]:
 
 
 def read_recipe(
-    path: Path, *, budget: int | None = None, seed: int | None = None
+    path: Path, *, budget: Budget | int | str | None = None, seed: int | None = None
 ) -> tuple[Recipe | None, Source, list[Problem]]:
     """Reads a recipe and collects its problems.
 
@@ -173,7 +182,8 @@ def read_recipe(
     optimizer, yet_more = _optimizer(block.get("optimizer", DEFAULT_OPTIMIZER))
     preference, wrong = read_preference(block.get("preference"), ("search", "preference"))
     problems += [*found, *steering, *more, *yet_more, *wrong]
-    trials = _whole(block, "budget", DEFAULT_BUDGET, 1, problems) if budget is None else budget
+    limits, wrong = _budget(block.get("budget", DEFAULT_BUDGET) if budget is None else budget)
+    problems += wrong
     number = _whole(block, "seed", 0, 0, problems) if seed is None else seed
     if configuration is None or optimizer is None:
         return None, source, problems
@@ -184,7 +194,7 @@ def read_recipe(
         objectives,
         evaluation,
         optimizer,
-        trials,
+        limits,
         number,
         preference,
         auxiliary,
@@ -192,13 +202,15 @@ def read_recipe(
     return recipe, source, problems
 
 
-def load_recipe(path: Path, **overrides: int | None) -> Recipe:
+def load_recipe(
+    path: Path, *, budget: Budget | int | str | None = None, seed: int | None = None
+) -> Recipe:
     """Reads a recipe whose text has to be right; see `read_recipe`.
 
     Raises:
         RecipeError: it has problems, all of them inside.
     """
-    recipe, source, problems = read_recipe(path, **overrides)
+    recipe, source, problems = read_recipe(path, budget=budget, seed=seed)
     if problems or recipe is None:
         raise RecipeError(source, problems)
     return recipe
@@ -225,6 +237,16 @@ def _whole(
         problems.append(Problem(("search", key), what, f"{key}: {default}"))
         return default
     return value
+
+
+def _budget(value: Any) -> tuple[Budget, list[Problem]]:
+    if isinstance(value, Budget):
+        return value, []
+    try:
+        return read_budget(value), []
+    except ValueError as error:
+        what = f"{error}, got {shown(value)}"
+        return Budget(), [Problem(("search", "budget"), what, budgets.HINT)]
 
 
 def _optimizer(node: Any) -> tuple[Choice | None, list[Problem]]:

@@ -18,6 +18,7 @@ from mergekit_mo.pareto import Matrix
 Role = Literal["reference", "candidate"]
 Status = Literal["waiting", "done", "failed"]
 Split = Literal["search", "holdout"]
+SPLITS: tuple[Split, Split] = ("search", "holdout")
 
 
 @dataclass(frozen=True)

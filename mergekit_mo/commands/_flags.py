@@ -7,11 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import fields
-from typing import get_type_hints
+from typing import Any, get_type_hints
 
 import click
 
+<<<<<<< HEAD
 from mergekit_mo.options import HELP, OURS_ALONE, MergeFlags
+=======
+from mergekit_mo.budget import Budget, read_budget
+from mergekit_mo.options import HELP, MergeFlags
+>>>>>>> af69ce7 (A budget of time: what is left is held against what a trial takes)
 
 HEADINGS = {
     "Search": ("budget", "seed", "out", "resume", "dry_run", "as_json", "quiet"),
@@ -36,6 +41,24 @@ HEADINGS = {
         "unsafe_truncate_embeddings",
     ),
 }
+
+
+class _BudgetType(click.ParamType[Budget]):
+    """A number of merges, or a time."""
+
+    name = "merges or time"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Budget:
+        """Reads what was typed."""
+        try:
+            return value if isinstance(value, Budget) else read_budget(value)
+        except ValueError as error:
+            self.fail(f"{error} such as 8h, 90m or 2d, got {value!r}", param, ctx)
+
+
+BUDGET = _BudgetType()
 
 
 class Grouped(click.Command):

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mergekit_mo.commands._flags import Grouped, merge_flags
+from mergekit_mo.budget import Budget
+from mergekit_mo.commands._flags import BUDGET, Grouped, merge_flags
 from mergekit_mo.commands._shared import ending, examples
 from mergekit_mo.options import MergeFlags
 
@@ -31,10 +32,13 @@ if TYPE_CHECKING:
         "mergekit-mo-search recipes/base.yaml --dry-run",
         "mergekit-mo-search recipes/base.yaml",
         "mergekit-mo-search recipes/base.yaml --budget 60 --resume",
+        "mergekit-mo-search recipes/base.yaml --budget 8h",
     ),
 )
 @click.argument("recipe", type=click.Path(path_type=Path))
-@click.option("--budget", type=click.IntRange(min=1), help="Merges to make, for the recipe's own.")
+@click.option(
+    "--budget", type=BUDGET, help="Merges to make, or a time such as 8h, for the recipe's own."
+)
 @click.option("--seed", type=click.IntRange(min=0), help="The search's seed, for the recipe's own.")
 @click.option(
     "--out", type=click.Path(path_type=Path), help="The run folder.  [default: runs/<recipe name>]"
@@ -56,7 +60,7 @@ if TYPE_CHECKING:
 @merge_flags
 def command(
     recipe: Path,
-    budget: int | None,
+    budget: Budget | None,
     seed: int | None,
     out: Path | None,
     resume: bool,
@@ -86,7 +90,7 @@ def _search(
     folder: Path,
     flags: MergeFlags,
     *,
-    budget: int | None,
+    budget: Budget | None,
     seed: int | None,
     resume: bool,
     dry_run: bool,
