@@ -11,12 +11,8 @@ from pathlib import Path
 
 import torch
 
-<<<<<<< HEAD
 from mergekit_mo.binding import Allowed, bind_objectives, steering
-=======
-from mergekit_mo.binding import bind_objectives, steering
 from mergekit_mo.budget import Budget
->>>>>>> af69ce7 (A budget of time: what is left is held against what a trial takes)
 from mergekit_mo.differences import differences
 from mergekit_mo.evaluate import Evaluator, goal_names
 from mergekit_mo.harness import Asked, Harness

@@ -11,12 +11,8 @@ from typing import Any, get_type_hints
 
 import click
 
-<<<<<<< HEAD
-from mergekit_mo.options import HELP, OURS_ALONE, MergeFlags
-=======
 from mergekit_mo.budget import Budget, read_budget
-from mergekit_mo.options import HELP, MergeFlags
->>>>>>> af69ce7 (A budget of time: what is left is held against what a trial takes)
+from mergekit_mo.options import HELP, OURS_ALONE, MergeFlags
 
 HEADINGS = {
     "Search": ("budget", "seed", "out", "resume", "dry_run", "as_json", "quiet"),
