@@ -1,0 +1,116 @@
+"""Workers in a real Ray on this machine, which all tests of this module share."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from mergekit_mo.executors import Executor
+from mergekit_mo.executors.ray import Ray, connected
+from mergekit_mo.problems import UserError
+from mergekit_mo.testing.executors import ExecutorSuite, Start
+from tests.executors.stubs import Diary, Suite, Unfit, gave_up, workers_of
+
+
+@pytest.fixture(scope="module", autouse=True)
+def started() -> Iterator[None]:
+    """One Ray for the module; nothing of it is left."""
+    handler = signal.getsignal(signal.SIGTERM)
+    with connected(cpus=8):
+        family = psutil.Process().children(recursive=True)
+        assert any("raylet" in process.name() for process in family)
+        assert signal.getsignal(signal.SIGTERM) == handler
+        yield
+        family = psutil.Process().children(recursive=True)
+    _, alive = psutil.wait_procs(family, timeout=20)
+    assert not [process for process in alive if "ray" in " ".join(process.cmdline())]
+
+
+class TestRay(ExecutorSuite):
+    @pytest.fixture
+    def start(self) -> Iterator[Start]:
+        started: list[Ray[int, Any]] = []
+
+        def start(work: Callable[[int], Any]) -> Executor[int, Any]:
+            started.append(Ray(Suite(getattr(work, "__name__")), 2, gave_up))  # noqa: B009
+            return started[-1]
+
+        yield start
+        for executor in started:
+            executor.close()
+
+
+@pytest.fixture
+def diary(tmp_path: Path) -> Iterator[Ray[str, str]]:
+    executor: Ray[str, str] = Ray(Diary(tmp_path), 2, gave_up, patience=3)
+    yield executor
+    executor.close()
+
+
+def test_a_worker_that_is_killed_is_replaced_and_its_job_counts_once(
+    diary: Ray[str, str], tmp_path: Path
+) -> None:
+    for job in ("die a", "b", "c"):
+        diary.submit(job)
+    found = dict(diary.wait() for _ in range(3))
+    assert found.keys() == {"die a", "b", "c"}
+    first, second = workers_of(tmp_path, "die a")
+    assert found["die a"] == f"die a by {second}"
+    assert first != second
+    assert not diary.ready()
+    (note,) = diary.notes()
+    assert "worker process has died" in note
+
+
+def test_a_job_that_kills_every_worker_is_given_up(diary: Ray[str, str], tmp_path: Path) -> None:
+    diary.submit("fall a")
+    job, result = diary.wait()
+    assert (job, result[:33]) == ("fall a", "fall a failed: 3 workers died of ")
+    assert len(workers_of(tmp_path, "fall a")) == 3
+
+
+def test_a_stopped_worker_is_replaced_and_when_it_wakes_late_its_job_has_counted(
+    diary: Ray[str, str], tmp_path: Path
+) -> None:
+    diary.submit("hold a")
+    while not workers_of(tmp_path, "hold a"):
+        time.sleep(0.02)
+    (first,) = workers_of(tmp_path, "hold a")
+    os.kill(first, signal.SIGSTOP)
+    job, result = diary.wait()
+    assert (job, result) == ("hold a", f"hold a by {workers_of(tmp_path, 'hold a')[1]}")
+    (tmp_path / "go").touch()
+    if psutil.pid_exists(first):  # Ray takes five seconds to kill it
+        os.kill(first, signal.SIGCONT)
+    diary.submit("b")
+    assert diary.wait()[0] == "b"
+    time.sleep(0.5)
+    assert not diary.ready()
+    (note,) = diary.notes()
+    assert "no sign of life for 3 s; what it had runs again" in note
+
+
+def test_what_keeps_a_worker_from_working_is_told() -> None:
+    executor: Ray[int, str] = Ray(Unfit(), 1, gave_up)
+    executor.submit(1)
+    with pytest.raises(UserError, match="could be made ready: FileNotFoundError: no such model"):
+        executor.wait()
+    executor.close()
+
+
+def test_each_worker_has_the_cores_that_it_was_given(tmp_path: Path) -> None:
+    import ray
+
+    executor: Ray[str, str] = Ray(Diary(tmp_path), 2, gave_up, cpus=3)
+    executor.submit("a")
+    executor.wait()
+    taken = ray.cluster_resources()["CPU"] - ray.available_resources()["CPU"]
+    executor.close()
+    assert taken == 6
