@@ -17,6 +17,9 @@ from mergekit_mo.options import MergeFlags
 from mergekit_mo.preflight import prepare
 from mergekit_mo.problems import UserError
 from mergekit_mo.recipe import Recipe
+from mergekit_mo.workers import Workers
+
+_INLINE = Workers()
 
 
 def search(
@@ -26,6 +29,7 @@ def search(
     resume: bool = False,
     search_on_test_sets: bool = False,
     run_task_code: bool = False,
+    workers: Workers = _INLINE,
     **flags: Any,
 ) -> Generator[Event, None, None]:
     """Runs a search; the same as `mergekit-mo search`, down to the last digit.
@@ -39,6 +43,7 @@ def search(
         resume: continue the run that is there, if there is one.
         search_on_test_sets: let well-known benchmark test sets be objectives.
         run_task_code: let the Python functions run that task files name.
+        workers: who runs the trials; `Workers("ray", 4)` is `--executor ray --workers 4`.
         **flags: mergekit's options by name, as in `options.MergeFlags`: `device="cpu"`,
             `num_threads=2`, `random_seed=0`, …
 
@@ -47,8 +52,8 @@ def search(
         first event and the last is closed with the search: `Archive.open(out)` reads it after.
 
     Raises:
-        UserError: the recipe has problems, its file is no longer what was read, or the folder
-            holds another run.
+        UserError: the recipe has problems, its file is no longer what was read, there cannot be
+            such workers, or the folder holds another run.
         TypeError: there is no such flag.
     """
     loaded = recipe if isinstance(recipe, Recipe) else Recipe.load(recipe)
@@ -64,6 +69,7 @@ def search(
         allow_test_sets=search_on_test_sets,
         run_task_code=run_task_code,
         lora_cache=folder.resolve() / "lora",
+        workers=workers,
     )
     check_folder(ready, folder, resume=resume)
     return run(ready, folder, resume=resume)
@@ -79,5 +85,6 @@ __all__ = [
     "Started",
     "UserError",
     "Warned",
+    "Workers",
     "search",
 ]

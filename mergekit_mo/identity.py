@@ -67,6 +67,14 @@ def changed_versions(archive: Archive) -> Iterator[Event]:
         yield Warned(f"{name} was {then.get(name)} when this run began, and is {now.get(name)}")
 
 
+def fingerprint(ready: Ready) -> str:
+    """A digest of all that a worker must share with its search."""
+    facts = _facts(ready)
+    shared = {name: facts[name] for name in ("search", "flags", "items", "tasks", "layers")}
+    text = json.dumps(shared, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
 def _facts(ready: Ready) -> dict[str, Any]:
     """What a run is, for its archive: all that another run must share to continue it."""
     return {

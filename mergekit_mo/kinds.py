@@ -117,6 +117,19 @@ def make(
         return None, [Problem(place, f"{kind}: {type(error).__name__}: {error}")]
 
 
+def class_of(package: ModuleType, role: type[Role], kind: str) -> type[Role]:
+    """The class of a kind that is named outside of a recipe.
+
+    Raises:
+        UserError: there is none, or several.
+    """
+    found, problem = _find(package, role, kind, ())
+    if found is None:
+        words = (problem.what, problem.hint) if problem else (kind,)
+        raise UserError(": ".join(word for word in words if word), status=2)
+    return found
+
+
 def _find(
     package: ModuleType, role: type[Role], kind: str, place: Place
 ) -> tuple[type[Role] | None, Problem | None]:

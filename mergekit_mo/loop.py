@@ -22,6 +22,7 @@ from mergekit_mo.executors import Executor
 from mergekit_mo.executors.inline import Inline
 from mergekit_mo.files import locked, write_file
 from mergekit_mo.gain import own_trial
+from mergekit_mo.hiring import hire
 from mergekit_mo.identity import ARCHIVE, changed_versions, check_folder, open_run
 from mergekit_mo.merging import as_it_is
 from mergekit_mo.preflight import Ready
@@ -34,13 +35,8 @@ Hire = Callable[[Ready], Executor[Job, Outcome]]
 """Makes the executor of a search."""
 
 
-def inline(ready: Ready) -> Executor[Job, Outcome]:
-    """One trial after the other, in this process."""
-    return Inline(ready.evaluator())
-
-
 def search(
-    ready: Ready, out: Path, *, resume: bool = False, hire: Hire = inline
+    ready: Ready, out: Path, *, resume: bool = False, hire: Hire = hire
 ) -> Generator[Event, None, None]:
     """Runs a search in a run folder.
 
@@ -48,7 +44,7 @@ def search(
         ready: what to search, from `preflight.prepare`.
         out: the run folder.
         resume: continue the run that is there, if there is one.
-        hire: who runs the trials.
+        hire: starts what runs the trials.
 
     Yields:
         What happens, as it happens.
@@ -94,7 +90,7 @@ def score(ready: Ready, out: Path, candidate: Candidate) -> Trial:
         ready = replace(ready, threads=archive.fact("threads"))
         entry = (ready.space.settled(candidate), ready.space.config(candidate.unit))
         trials = archive.propose("candidate", [entry], archive.asks)
-        executor = inline(ready)
+        executor: Executor[Job, Outcome] = Inline(ready.evaluator())
         try:
             for _ in Dispatch(archive, executor).run(trials):
                 pass
@@ -212,4 +208,4 @@ def _nothing_succeeded(archive: Archive, role: Role) -> None:
     raise UserError(f"no {role} could be scored:\n{listing}", status=1)
 
 
-__all__ = ["ARCHIVE", "Hire", "check_folder", "inline", "score", "search"]
+__all__ = ["ARCHIVE", "Hire", "check_folder", "score", "search"]

@@ -39,6 +39,7 @@ def plan_facts(ready: Ready) -> dict[str, Any]:
         "checkpoint_bytes": ready.size.checkpoints if ready.size else None,
         "device": ready.device,
         "threads": ready.threads,
+        "workers": ready.workers.count or 1,
         "first": [ready.space.config(c.unit) for c in ready.space.starts()],
     }
 
@@ -64,7 +65,8 @@ def plan_text(ready: Ready) -> str:
             f"size: {facts['parameters']:,} parameters a merge, "
             f"{facts['checkpoint_bytes'] / 1e9:.2f} GB of sources; no merge goes to disk"
         )
-    rows.append(f"on: {facts['device']}, {facts['threads']} threads")
+    many = f"{facts['workers']} workers, each on " if facts["workers"] > 1 else ""
+    rows.append(f"on: {many}{facts['device']}, {facts['threads']} threads")
     for name, config in zip(
         ("the recipe's own values", "the uniform mix"), facts["first"], strict=False
     ):

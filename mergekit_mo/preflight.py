@@ -9,14 +9,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import torch
-
 from mergekit_mo.binding import Allowed, bind_objectives, steering
 from mergekit_mo.budget import Budget
 from mergekit_mo.differences import differences
 from mergekit_mo.evaluate import Evaluator, goal_names
 from mergekit_mo.harness import Asked, Harness
-from mergekit_mo.machine import free_cores, resolve_device, set_threads
+from mergekit_mo.machine import set_threads
 from mergekit_mo.merging import Merger, merge_options
 from mergekit_mo.objectives import Objective
 from mergekit_mo.optimizers import Optimizer, chosen
@@ -27,6 +25,9 @@ from mergekit_mo.recipe import Recipe, read_recipe
 from mergekit_mo.sources import Size, check_sources, has_chat_template
 from mergekit_mo.space import Space
 from mergekit_mo.trial import Goal
+from mergekit_mo.workers import Workers, settle, unusable
+
+_INLINE = Workers()
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,8 @@ class Ready:
         device: where merging and scoring happen.
         threads: how many.
         size: of a merge, where it can be told.
+        workers: who runs the trials.
+        task_code: whether the Python functions that task files name may run.
     """
 
     recipe: Recipe
@@ -58,6 +61,8 @@ class Ready:
     device: str
     threads: int
     size: Size | None
+    workers: Workers = _INLINE
+    task_code: bool = False
 
     def evaluator(self) -> Evaluator:
         """What runs the trials."""
@@ -80,7 +85,9 @@ class Ready:
         if configuration.base is None:
             return {}
         others = [source for source in configuration.sources if source != configuration.base]
-        return differences(configuration.base, others, merge_options(self.flags, self.device))
+        # The workers' machines may have GPUs that this one has not.
+        here = self.device if unusable(self.device, self.flags) is None else "cpu"
+        return differences(configuration.base, others, merge_options(self.flags, here))
 
 
 def prepare(
@@ -92,6 +99,8 @@ def prepare(
     allow_test_sets: bool = False,
     run_task_code: bool = False,
     lora_cache: Path | None = None,
+    workers: Workers = _INLINE,
+    text: str | None = None,
 ) -> Ready:
     """Reads and checks a recipe.
 
@@ -103,12 +112,14 @@ def prepare(
         allow_test_sets: lets well-known benchmark test sets be objectives.
         run_task_code: lets the Python functions that task files name run.
         lora_cache: where sources with a LoRA are kept merged, if the flags name no place.
+        workers: who is to run the trials.
+        text: of the recipe, in the place of its file.
 
     Raises:
         RecipeError: it has problems, all of them inside.
-        UserError: it cannot be read.
+        UserError: it cannot be read, or there cannot be such workers.
     """
-    recipe, source, problems = read_recipe(path, budget=budget, seed=seed)
+    recipe, source, problems = read_recipe(path, budget=budget, seed=seed, text=text)
     if recipe is None:
         raise RecipeError(source, problems)
     wrong = tuple(problems)
@@ -119,9 +130,10 @@ def prepare(
     problems += found
     steered, found = steering(recipe, optimizer, bound)
     problems += found
-    device = resolve_device(flags.named_device(recipe.evaluation.device))
-    if unusable := _unusable(device, flags):
-        problems.append(unusable)
+    settled = settle(workers, flags, recipe.evaluation.device)
+    device = settled.device
+    if not workers.ray_address and (problem := unusable(device, flags)):
+        problems.append(problem)
         device = "cpu"
     if (
         lora_cache
@@ -156,8 +168,10 @@ def prepare(
         tuple({b.asked.name: b.asked for b in bound if b.asked}.values()),
         flags,
         device,
-        flags.num_threads or free_cores(),
+        settled.threads,
         size,
+        settled.workers,
+        run_task_code,
     )
 
 
@@ -170,19 +184,6 @@ def _no_hole(recipe: Recipe, optimizer: Optimizer | None, space: Space) -> list[
     what = f"{kind} needs holes: it leaves layers on the straight path, and here is nothing else"
     hint = "name an optimizer that searches layers, or mark a number as a hole"
     return [Problem(recipe.optimizer.place, what, hint)]
-
-
-def _unusable(device: str, flags: MergeFlags) -> Problem | None:
-    """Why torch cannot put a model on a device, if it cannot."""
-    try:
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:  # each backend its own
-        reason = str(error).strip().partition("\n")[0]
-        asked = flags.named_device("")
-        place = () if asked else ("search", "evaluation", "device")
-        what = f"torch cannot use the device {device!r} here: {reason}"
-        return Problem(place, what, "devices are cpu, cuda, cuda:1, …; auto finds one")
-    return None
 
 
 def _preference(recipe: Recipe, optimizer: Optimizer | None, names: Sequence[str]) -> list[Problem]:

@@ -21,7 +21,16 @@ from mergekit_mo.evaluation import Evaluation, read_evaluation
 from mergekit_mo.holes import number
 from mergekit_mo.layer_rules import read_rules
 from mergekit_mo.preference import Preference, read_preference
-from mergekit_mo.problems import Place, Problem, RecipeError, Source, near, read_source, shown
+from mergekit_mo.problems import (
+    Place,
+    Problem,
+    RecipeError,
+    Source,
+    near,
+    parse_source,
+    read_source,
+    shown,
+)
 
 _SEARCH_KEYS = frozenset(
     {
@@ -125,7 +134,11 @@ def _plain(choice: Choice) -> list[Any]:
 
 
 def read_recipe(
-    path: Path, *, budget: Budget | int | str | None = None, seed: int | None = None
+    path: Path,
+    *,
+    budget: Budget | int | str | None = None,
+    seed: int | None = None,
+    text: str | None = None,
 ) -> tuple[Recipe | None, Source, list[Problem]]:
     """Reads a recipe and collects its problems.
 
@@ -133,6 +146,7 @@ def read_recipe(
         path: the YAML file.
         budget: takes the place of the recipe's own.
         seed: likewise.
+        text: takes the place of the file, which is then not read.
 
     Returns:
         The recipe (None where too much is wrong to go on), its source, and the problems.
@@ -141,7 +155,7 @@ def read_recipe(
         RecipeError: the file is no YAML mapping.
         UserError: the file cannot be read.
     """
-    source = read_source(path)
+    source = read_source(path) if text is None else parse_source(text, str(path))
     folder = path.resolve().parent
     tree: dict[str, Any] = source.tree
     problems: list[Problem] = []

@@ -13,6 +13,7 @@ import click
 
 from mergekit_mo.budget import Budget, read_budget
 from mergekit_mo.options import HELP, OURS_ALONE, MergeFlags
+from mergekit_mo.workers import INLINE, Workers
 
 HEADINGS = {
     "Search": ("budget", "seed", "out", "resume", "dry_run", "as_json", "quiet"),
@@ -27,6 +28,7 @@ HEADINGS = {
         "gpu_rich",
         "lazy_unpickle",
     ),
+    "Workers": ("executor", "workers", "gpus_per_trial", "ray_address"),
     "Models": ("transformers_cache", "lora_merge_cache", "lora_merge_dtype"),
     "Dangerous": (
         "search_on_test_sets",
@@ -94,3 +96,35 @@ def merge_flags(command: Callable[..., None]) -> Callable[..., None]:
             )
         command = option(command)
     return command
+
+
+def worker_flags(command: Callable[..., None]) -> Callable[..., None]:
+    """Adds the options that say who runs the trials; `taken` reads them."""
+    least = click.IntRange(min=1)
+    options = (
+        click.option(
+            "--executor",
+            metavar="KIND",
+            default=INLINE,
+            show_default=True,
+            help="Who runs the trials: inline, processes, ray.",
+        ),
+        click.option("--workers", type=least, help="How many.  [default: one for each GPU]"),
+        click.option("--gpus-per-trial", type=least, help="GPUs over which a model is spread."),
+        click.option(
+            "--ray-address", metavar="ADDRESS", help="A Ray cluster to work on: auto, host:port."
+        ),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def taken(options: dict[str, Any]) -> Workers:
+    """Takes the options of `worker_flags` out of a command's."""
+    return Workers(
+        options.pop("executor"),
+        options.pop("workers"),
+        options.pop("gpus_per_trial"),
+        options.pop("ray_address"),
+    )

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mergekit_mo.budget import Budget
-from mergekit_mo.commands._flags import BUDGET, Grouped, merge_flags
+from mergekit_mo.commands._flags import BUDGET, Grouped, merge_flags, taken, worker_flags
 from mergekit_mo.commands._shared import ending, examples
 from mergekit_mo.options import MergeFlags
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from mergekit_mo.preflight import Ready
+    from mergekit_mo.workers import Workers
 
 
 @click.command(
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
         "mergekit-mo-search recipes/base.yaml",
         "mergekit-mo-search recipes/base.yaml --budget 60 --resume",
         "mergekit-mo-search recipes/base.yaml --budget 8h",
+        "mergekit-mo-search recipes/base.yaml --executor ray --workers 4",
     ),
 )
 @click.argument("recipe", type=click.Path(path_type=Path))
@@ -57,6 +59,7 @@ if TYPE_CHECKING:
     is_flag=True,
     help="Run the Python functions that task files name (danger).",
 )
+@worker_flags
 @merge_flags
 def command(
     recipe: Path,
@@ -77,9 +80,10 @@ def command(
     in a `search:` block. The best trade-offs are written to the run folder as plain mergekit YAMLs.
     """
     folder = out or Path("runs") / recipe.stem
+    workers = taken(flags)
     with ending(_stopped), _stops() as stop:
         _search(
-            recipe, folder, MergeFlags(**flags),
+            recipe, folder, MergeFlags(**flags), workers,
             budget=budget, seed=seed, resume=resume, dry_run=dry_run, as_json=as_json,
             quiet=quiet, test_sets=search_on_test_sets, task_code=run_task_code, stop=stop,
         )  # fmt: skip
@@ -89,6 +93,7 @@ def _search(
     recipe: Path,
     folder: Path,
     flags: MergeFlags,
+    workers: Workers,
     *,
     budget: Budget | None,
     seed: int | None,
@@ -119,6 +124,7 @@ def _search(
         allow_test_sets=test_sets,
         run_task_code=task_code,
         lora_cache=folder.resolve() / "lora",
+        workers=workers,
     )
     if dry_run:
         _tell_plan(ready, as_json=as_json)

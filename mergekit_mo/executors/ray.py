@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from mergekit_mo.executors import Job, Result, Work
 from mergekit_mo.executors._crew import PATIENCE, Crew, Hands, Report, answer
 from mergekit_mo.optional import require
+from mergekit_mo.problems import UserError
 
 if TYPE_CHECKING:
     from ray import ObjectRef
@@ -43,8 +44,7 @@ class Ray(Crew[Job, Result]):
         patience: seconds without a sign of life after which a worker counts as dead.
 
     Raises:
-        UserError: Ray is not installed.
-        ConnectionError: there is no cluster at the address.
+        UserError: Ray is not installed, or there is no cluster at the address.
     """
 
     def __init__(
@@ -70,6 +70,20 @@ class Ray(Crew[Job, Result]):
         self._undo.close()
 
 
+def join(address: str) -> list[tuple[int, int]]:
+    """Connects this process to a cluster until it ends; the cores and GPUs of each machine there.
+
+    Raises:
+        UserError: Ray is not installed, or there is no cluster at the address.
+    """
+    import ray
+
+    if not ray.is_initialized():
+        _connect(address)
+    alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    return [(int(has.get("CPU", 0)), int(has.get("GPU", 0))) for has in alive]
+
+
 @contextlib.contextmanager
 def connected(address: str | None = None, *, cpus: int | None = None) -> Iterator[None]:
     """Connects to Ray for a block, unless this process is connected already.
@@ -79,29 +93,44 @@ def connected(address: str | None = None, *, cpus: int | None = None) -> Iterato
         cpus: how many cores a cluster of our own should think that it has.
 
     Raises:
-        UserError: Ray is not installed.
-        ConnectionError: there is no cluster at the address.
+        UserError: Ray is not installed, or there is no cluster at the address.
     """
     require("ray", "the executor ray")
-    # Ray counts its users over the network unless it is told not to.
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     import ray
 
     if ray.is_initialized():
         yield
         return
-    quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
     with contextlib.ExitStack() as undo:
-        with _own_handlers():
-            if address is None:
-                folder = tempfile.mkdtemp(prefix="mergekit-mo-")
-                undo.callback(shutil.rmtree, folder, ignore_errors=True)
-                own = {"_temp_dir": folder, "object_store_memory": _STORE}
-                ray.init(num_cpus=cpus, include_dashboard=False, **own, **quiet)
-            else:
-                ray.init(address=address, **quiet)
+        if address is None:
+            folder = tempfile.mkdtemp(prefix="mergekit-mo-")
+            undo.callback(shutil.rmtree, folder, ignore_errors=True)
+            own = {"_temp_dir": folder, "object_store_memory": _STORE, "include_dashboard": False}
+            _connect(None, num_cpus=cpus, **own)
+        else:
+            _connect(address)
         undo.callback(ray.shutdown)
         yield
+
+
+def _connect(address: str | None, **more: Any) -> None:
+    """Connects to a cluster, or starts one.
+
+    Raises:
+        UserError: there is no cluster at the address.
+    """
+    # Ray counts its users over the network unless it is told not to.
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    import ray
+
+    try:
+        with _own_handlers():
+            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **more)
+    except (ConnectionError, ValueError) as error:
+        if address is None:
+            raise
+        what = f"no Ray cluster answers at {address} ({str(error).partition(chr(10))[0]})"
+        raise UserError(f"{what}: start one with ray start --head, or see ray status") from error
 
 
 @contextlib.contextmanager

@@ -1,0 +1,38 @@
+"""Sources with a LoRA, merged before several workers want them at once.
+
+Rule: a merged adapter appears in the cache whole or not at all; mergekit takes whatever folder it
+finds there for a model.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+
+from filelock import FileLock
+
+from mergekit_mo.merging import merge_options, parse_reference
+from mergekit_mo.options import MergeFlags
+
+
+def merge_adapters(sources: Iterable[str], flags: MergeFlags, device: str) -> None:
+    """Merges the adapters that are not in the cache yet; one process of a machine at a time.
+
+    Args:
+        sources: of the search, with or without a LoRA.
+        flags: mergekit's; they name the cache.
+        device: where merging happens.
+    """
+    wanted = [reference for source in sources if (reference := parse_reference(source)).lora]
+    if not wanted or not flags.lora_merge_cache:
+        return
+    options, cache = merge_options(flags, device), Path(flags.lora_merge_cache)
+    cache.mkdir(parents=True, exist_ok=True)
+    with FileLock(cache / ".lock"):
+        for reference in wanted:
+            name = f"{reference.model._unique_id()}_{reference.lora._unique_id()}"  # mergekit's own
+            if not (cache / name).exists():
+                with tempfile.TemporaryDirectory(dir=cache, prefix=".") as aside:
+                    reference.merged(aside, options.trust_remote_code, options.lora_merge_dtype)
+                    (Path(aside) / name).rename(cache / name)
