@@ -115,7 +115,7 @@ def hire(ready: Ready) -> Executor[Job, Outcome]:
     return made
 
 
-def lost(job: Job, reason: str) -> Outcome:
+def lost(job: object, reason: str) -> Outcome:
     """The outcome of a job whose workers died."""
     del job
     return Outcome({}, {}, None, reason, 0.0)

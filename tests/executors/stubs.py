@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from mergekit_mo.trial import Measurement, Outcome
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,7 @@ class Diary:
 
     folder: Path
 
-    def __call__(self) -> Callable[[str], str]:
+    def __call__(self) -> Callable[[str], Any]:
         return self.work
 
     def work(self, job: str) -> str:
@@ -60,6 +63,21 @@ class Diary:
         while told == "hold" and not again and not (self.folder / "go").exists():
             time.sleep(0.02)
         return f"{job} by {os.getpid()}"
+
+
+@dataclass(frozen=True)
+class Scores(Diary):
+    """As `Diary`, and gives scores that depend on the job alone."""
+
+    def __call__(self) -> Callable[[str], Any]:
+        return self.scored
+
+    def scored(self, job: str) -> Outcome:
+        """Does as it is told, and gives an outcome."""
+        self.work(job)
+        draw = random.Random(job.rpartition(" ")[0])
+        names = ("toy_choice", "toy_bits", "sparsity")
+        return Outcome({name: Measurement(draw.random()) for name in names}, {}, "same", None, 1.0)
 
 
 @dataclass(frozen=True)

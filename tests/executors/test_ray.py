@@ -12,11 +12,18 @@ from typing import Any
 import psutil
 import pytest
 
+from mergekit_mo import loop, preflight
+from mergekit_mo.archive import Archive
+from mergekit_mo.evaluate import Job
+from mergekit_mo.events import Finished, Warned
 from mergekit_mo.executors import Executor
 from mergekit_mo.executors.ray import Ray, connected
+from mergekit_mo.hiring import lost
 from mergekit_mo.problems import UserError
 from mergekit_mo.testing.executors import ExecutorSuite, Start
-from tests.executors.stubs import Diary, Suite, Unfit, gave_up, workers_of
+from mergekit_mo.trial import Outcome
+from tests.executors.stubs import Diary, Scores, Suite, Unfit, gave_up, workers_of
+from tests.toy import FLAGS, Toy
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -29,8 +36,9 @@ def started() -> Iterator[None]:
         assert signal.getsignal(signal.SIGTERM) == handler
         yield
         family = psutil.Process().children(recursive=True)
+    family = [p for p in family if p.is_running() and "ray" in " ".join(p.cmdline())]
     _, alive = psutil.wait_procs(family, timeout=20)
-    assert not [process for process in alive if "ray" in " ".join(process.cmdline())]
+    assert not alive
 
 
 class TestRay(ExecutorSuite):
@@ -114,3 +122,47 @@ def test_each_worker_has_the_cores_that_it_was_given(tmp_path: Path) -> None:
     taken = ray.cluster_resources()["CPU"] - ray.available_resources()["CPU"]
     executor.close()
     assert taken == 6
+
+
+class ByNumber(Executor[Job, Outcome]):
+    """Sends trials' numbers alone, so that workers import no torch."""
+
+    def __init__(self, inner: Executor[str, Outcome]) -> None:
+        self.inner, self.slots = inner, inner.slots
+        self.jobs: dict[str, Job] = {}
+
+    def submit(self, job: Job) -> None:
+        # The third candidate takes its first worker with it.
+        key = f"{'die' if job.number == 5 else 'score'} {job.number} {job.split}"
+        self.jobs[key] = job
+        self.inner.submit(key)
+
+    def wait(self) -> tuple[Job, Outcome]:
+        key, outcome = self.inner.wait()
+        return self.jobs[key], outcome
+
+    def ready(self) -> bool:
+        return self.inner.ready()
+
+    def notes(self) -> list[str]:
+        return self.inner.notes()
+
+    def close(self) -> None:
+        self.inner.close()
+
+
+def test_a_search_whose_workers_die_has_every_trial_once(toy: Toy, tmp_path: Path) -> None:
+    ready = preflight.prepare(toy.recipe("rays", budget=9), FLAGS)
+    diary = tmp_path / "diary"
+    diary.mkdir()
+    inner: Ray[str, Outcome] = Ray(Scores(diary), 2, lost)
+    out = tmp_path / "run"
+    events = list(loop.search(ready, out, hire=lambda _: ByNumber(inner)))
+    finished = [e.trial.number for e in events if isinstance(e, Finished)]
+    assert sorted(finished) == list(range(3 + 9))
+    with Archive.open(out, read_only=True) as archive:
+        assert {t.status for t in archive.trials} == {"done"}
+        assert len({t.unit for t in archive.candidates}) == 9
+    assert len(workers_of(diary, "die 5 search")) == 2
+    (warned,) = [e.message for e in events if isinstance(e, Warned)]
+    assert "what it had runs again" in warned
