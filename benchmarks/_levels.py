@@ -26,10 +26,10 @@ FAMILIES_SHOWN = ("wren", "heron")
 LEVELS = (
     "{hm3: {levels: parameters}}",
     "{hm3: {levels: paths}}",
+    "{hm3: {merges: 0}}",
     "hm3",
-    "{hm3: {variant: paper}}",
 )
-"""Parameters alone, paths alone, both; and the published method, which has both."""
+"""Parameters alone, paths alone, both in turn from the start, both as it is by default."""
 
 
 class Stacks(Merges):

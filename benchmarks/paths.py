@@ -9,8 +9,7 @@ stopped at any time. Wren and lark are for tuning; nothing is chosen on heron an
     python benchmarks/paths.py unseen [--seeds 0-9]            # advice for withheld preferences
     python benchmarks/paths.py levels [--seeds 0-4]            # live: merges, paths, both
     python benchmarks/paths.py table                           # from what is recorded; runs nothing
-    python benchmarks/paths.py run --optimizers '{hm3: {variant: paper}}' --budget 5000
-                                          # the paper's length, 1,000 episodes for each preference
+    python benchmarks/paths.py published [--seeds 0]           # 1,000 episodes a preference
 """
 
 from __future__ import annotations
@@ -46,7 +45,8 @@ RESULTS = ROOT / "benchmarks" / "data" / "paths.jsonl"
 LEVEL_MARKS = (10, 20, 30, 40)
 BUDGET = 200
 MARKS = (25, 50, 100, 200)
-COMMANDS = ("score", "run", "planted", "unseen", "levels", "table")
+COMMANDS = ("score", "run", "planted", "unseen", "levels", "published", "table")
+PUBLISHED = "{hm3: {variant: paper}}"
 RIVALS = (
     "hm3",
     "{hm3: {neighbours: 0.5}}",
@@ -60,6 +60,9 @@ ADVISED = (25, 50)
 
 _SHARES = (0.15, 0.3, 0.45, 0.6, 0.75, 0.9)
 """Of the first goal in withheld preferences; the others share the rest alike."""
+
+_TRAINED = (0.05, 0.22, 0.38, 0.53, 0.68, 0.82, 0.97)
+"""First goals' shares that rivals train for: a network for each, none of them withheld."""
 
 _MORE = 20  # evaluations that evolution gets besides
 _WHOLE = 1 - 1e-9
@@ -129,7 +132,9 @@ def unseen(name: str, known: int, seed: int) -> list[Record]:
 
     Regrets are differences of augmented Tchebycheff values on the anchored scales; `room` is what
     the exact optimum is worth more than the best source, and negative where a source, which has its
-    own embeddings and head, beats every path.
+    own embeddings and head, beats every path. `nearest` is a policy that was trained for nothing
+    but the nearest of some preferences, as the paper has one for each; `nearest found` is the best
+    path that the search itself found for that preference.
     """
     from mergekit_mo.optimizers._advice import Adviser
     from mergekit_mo.optimizers._lessons import settled, tchebycheff
@@ -140,11 +145,15 @@ def unseen(name: str, known: int, seed: int) -> list[Record]:
     every = np.array(list(truth.scores.values()))  # n x m
     ideal = np.maximum(every.max(axis=0), truth.parents.max(axis=0))
     others = len(truth.goals) - 1
-    withheld = settled(np.array([[s, *[(1 - s) / others] * others] for s in _SHARES]))
+    withheld, trained = (
+        settled(np.array([[s, *[(1 - s) / others] * others] for s in shares]))
+        for shares in (_SHARES, _TRAINED)
+    )
     found: list[Record] = []
     with archive_of(truth) as archive:
         walk(truth, HM3(), seed, known, archive)
         adviser = Adviser(truth.layers, archive, seed, withheld)
+        told = adviser.told
         for i, preference in enumerate(withheld):
 
             def worth(Y: np.ndarray, wanted: np.ndarray = preference) -> np.ndarray:
@@ -152,11 +161,12 @@ def unseen(name: str, known: int, seed: int) -> list[Record]:
 
             best, source = worth(every).max(), worth(truth.parents).max()
             advised = adviser.advise(preference)
-            # The nearest preference that it did train on lies just outside of the withheld ones.
-            nearest = adviser.advise(settled(np.abs(preference + _shifted(others))))
+            near = trained[np.abs(trained - preference).sum(axis=1).argmin()]
+            nearest = Adviser(truth.layers, archive, seed, only=near[None]).advise(near)
             answers: dict[str, list[tuple[tuple[int, int], ...]]] = {
                 "policy": [advised.point[1] or ()] if advised else [],
                 "nearest": [nearest.point[1] or ()] if nearest else [],
+                "nearest found": [told.paths[told.best(near)] or ()],
                 "look-up": [t.path or () for t in archive.candidates],
             }
             regrets = {
@@ -189,8 +199,26 @@ def levels(name: str, optimizer: str, seed: int, budget: int) -> Record:
     return {**head, **climb(stacks(name), made, seed, budget)}
 
 
-def _shifted(others: int) -> np.ndarray:
-    return np.array([0.05, *[-0.05 / others] * others])
+def published(name: str, optimizer: str, seed: int, budget: int) -> Record:
+    """The published method at its full length."""
+    from benchmarks._published import full_length
+    from mergekit_mo.optimizers.hm3 import HM3
+
+    label, made = parse_optimizer(optimizer)
+    assert isinstance(made, HM3)
+    truth = table(name)
+    paths, facts = full_length(truth, made, seed)
+    shares = [truth.volume(rows_of(truth, paths[:k])) / truth.most for k in (*MARKS, len(paths))]
+    return {
+        "what": "published",
+        "table": name,
+        "optimizer": label,
+        "seed": seed,
+        "budget": budget,
+        "evaluated": len(paths),
+        "shares": [round(float(share), 6) for share in shares],
+        **facts,
+    }
 
 
 def records() -> list[Record]:
@@ -243,7 +271,7 @@ def report() -> Iterator[str]:
         if what != "unseen":
             continue
         cells = []
-        for who in ("policy", "nearest", "look-up", "evolution +20"):
+        for who in ("policy", "nearest", "nearest found", "look-up", "evolution +20"):
             values = [e["regrets"][who] for e in own if who in e["regrets"]]
             if values:
                 middle = statistics.median(values)
@@ -301,6 +329,7 @@ def _jobs(given: argparse.Namespace, seed: int) -> Iterator[tuple[tuple[object, 
         "run": ("search", search, given.tables, RIVALS, BUDGET),
         "planted": ("planted", plant, list(PLANTED), RIVALS, 100),
         "levels": ("levels", levels, given.tables, LEVELS, LEVELS_BUDGET),
+        "published": ("published", published, given.tables, [PUBLISHED], 5000),
     }[given.command]
     budget = given.budget or budget
     for name in names:

@@ -23,7 +23,9 @@ from mergekit_mo.testing import untrained
 from tests.test_resume import front, killed
 from tests.toy import FLAGS, Toy, dump, make_tasks, run
 
-QUICK = {"hm3": {"initial": 3, "group": 3, "neighbours": 0.5, "copies": 2, "rounds": 1}}
+QUICK = {
+    "hm3": {"merges": 0, "initial": 3, "group": 3, "neighbours": 0.5, "copies": 2, "rounds": 1}
+}
 """Short, and with the policy: paths of its own and of the front's neighbours."""
 
 PUBLISHED = {"hm3": {"variant": "paper", "preferences": 2}}

@@ -165,11 +165,7 @@ class _Learner:
 
         Where a path is waiting or failed there is nothing to learn: the next episode walks without.
         """
-        rewards = {
-            path: self._reward(path, y)
-            for (unit, path), y in scores.items()
-            if unit == self.unit and path
-        }
+        rewards = self._rewards(scores)
         tried = {path for unit, path in gone if unit == self.unit and path}
         state = self._recalled(rewards, tried)
         for _ in range(_KNOWN):
@@ -186,6 +182,18 @@ class _Learner:
                     improve(state.network, state.optimizer, walked, reward)
             state.history.append((walked.path, reward))
         return None
+
+    def history(self, scores: Mapping[Point, Matrix]) -> list[tuple[Path, float | None]]:
+        """Its episodes so far: of each the path, and the reward if it had one."""
+        rewards = self._rewards(scores)
+        return self._recalled(rewards, rewards.keys()).history
+
+    def _rewards(self, scores: Mapping[Point, Matrix]) -> dict[Path, float]:
+        return {
+            path: self._reward(path, y)
+            for (unit, path), y in scores.items()
+            if unit == self.unit and path
+        }
 
     def _reward(self, path: Path, y: Matrix) -> float:
         cost = self.settings.length_penalty * len(path) / len(self.layers.straight)

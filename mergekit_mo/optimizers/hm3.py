@@ -29,12 +29,14 @@ if TYPE_CHECKING:
 VARIANTS = ("default", "paper")
 LEVELS = ("both", "parameters", "paths")
 
+_MERGES, _MOST_MERGES = 5, 40  # for each hole and one more, before there are paths
 _LEAST_LEARNT = 4  # finished trials, before anything is guessed
 _ASKED, _WALKED = 16, 16  # preferences that the policy is asked for, and its paths for each
 _POOL = 256  # candidates among which the guess chooses, the policy's and neighbours together
 _SAMPLES = 16  # of scores that a candidate may have
 _MOST_OPEN = 32  # waiting and failed trials that are taken as if they had come out as guessed
 _BOUNDS = {
+    "merges": (0, 10_000),
     "initial": (0, 10_000),
     "group": (1, 1000),
     "rounds": (0, 10_000),
@@ -52,8 +54,9 @@ _BOUNDS = {
 class HM3(Optimizer):
     """HM3 (Zhou et al. 2025): preferences, merges and layer paths, learnt together.
 
-    In the default, holes and paths take turns: one candidate in two is a merge on the straight
-    path, which `qlognehvi` proposes; the other is a path over the layers of a merge of the front.
+    In the default, merges on the straight path come first, which `qlognehvi` proposes; then holes
+    and paths take turns: every other candidate is a path over the layers of a merge of the front.
+    In `benchmarks/paths.py levels`, a path before the merges are good is a merge lost.
     A guess of scores, a Gaussian process over paths, chooses which ones are evaluated: of changes
     of the front's paths, and, if `neighbours` is below 1, of those that a policy walks (masked
     actor-critic, PPO), which is given the preference, copies the best paths known for it and
@@ -68,8 +71,9 @@ class HM3(Optimizer):
         variant: `default` or `paper`.
         levels: `both`, `parameters` (holes alone, on the straight path) or `paths` (paths alone,
             at the recipe's own values).
-        initial: candidates near the straight paths before anything is learnt; default only, as
-            all down to `screen`.
+        merges: candidates before paths have their first turn, where there are holes too; None for
+            five for each hole and five more, 40 at most; default only, as all down to `screen`.
+        initial: candidates near the straight paths before anything is learnt.
         group: candidates that are asked together, from one training.
         copies: gradient steps on the best known paths.
         rounds: batches of practice against the guess.
@@ -85,6 +89,7 @@ class HM3(Optimizer):
 
     variant: str = "default"
     levels: str = "both"
+    merges: int | None = None
     initial: int = 12
     group: int = 10
     copies: int = 10
@@ -109,7 +114,7 @@ class HM3(Optimizer):
         for field in fields(self):
             low, high = _BOUNDS.get(field.name, (None, None))
             value = getattr(self, field.name)
-            if low is not None and not low <= value <= high:
+            if low is not None and value is not None and not low <= value <= high:
                 raise ValueError(f"{field.name} must be from {low} to {high}, not {value:g}")
 
     @property
@@ -126,6 +131,11 @@ class HM3(Optimizer):
         if self.variant == "default" and budget <= self.initial:
             what = f"a budget of {budget} ends within the {self.initial} initial trials"
             return f"{what}: set fewer, or a larger budget"
+        if self.variant == "default" and self.levels == "both" and budget <= self._first(space):
+            what = (
+                f"a budget of {budget} ends before paths have a turn: {self._first(space)} merges"
+            )
+            return f"{what} come first; set hm3: {{merges: {budget // 2}}}, or a larger budget"
         return ""
 
     def ask(
@@ -151,7 +161,16 @@ class HM3(Optimizer):
         """Whether a candidate is the parameter level's."""
         if space.layers is None or self.levels == "parameters":
             return True
-        return self.levels == "both" and space.dim > 0 and number % 2 == 0
+        if self.levels == "paths" or not space.dim:
+            return False
+        return number < self._first(space) or number % 2 == 0
+
+    def _first(self, space: Space) -> int:
+        """How many merges come before the first path."""
+        if not space.dim:
+            return 0
+        usual = min(_MOST_MERGES, _MERGES * (space.dim + 1))
+        return usual if self.merges is None else self.merges
 
     def _merges(
         self, space: Space, archive: Archive, known: set[Point], count: int, seed: SeedSequence

@@ -84,6 +84,7 @@ def test_with_layers_nothing_is_refused() -> None:
     [
         ({"variant": "v1"}, "variant"),
         ({"levels": "none"}, "levels"),
+        ({"merges": -1}, "merges"),
         ({"group": 0}, "group"),
         ({"neighbours": 1.5}, "neighbours"),
         ({"length_penalty": -1}, "length_penalty"),
@@ -93,6 +94,19 @@ def test_with_layers_nothing_is_refused() -> None:
 def test_settings_that_make_no_sense_are_refused(settings: dict[str, object], named: str) -> None:
     with pytest.raises(ValueError, match=named):
         HM3(**settings)  # type: ignore[arg-type]
+
+
+def test_merges_come_before_paths() -> None:
+    space = path_space(RULES["swaps"], 2)
+    straight = space.layers.straight if space.layers else ()
+    with walked(space, 11) as archive:
+        asked = HM3(initial=2).ask(space, archive, 8, _seed())
+    found = [space.settled(candidate).path for candidate in asked]
+    assert [path == straight for path in found].count(True) == 6  # trials 11 to 14, 16 and 18
+    why = HM3().refusal(15, space, 2)
+    assert "15 merges come first" in why
+    assert not HM3(merges=7).refusal(15, space, 2)
+    assert not HM3(levels="parameters").refusal(15, space, 2)
 
 
 def test_holes_and_paths_take_turns() -> None:
