@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,6 +45,7 @@ class Evaluator:
         harness: asks them.
         objectives: by the name of their goal.
         base: the model that distances are measured from; None where there is none.
+        quantise: makes the copy of a merge that is scored; None where the merge itself is.
     """
 
     def __init__(
@@ -53,7 +54,9 @@ class Evaluator:
         harness: Harness,
         objectives: Mapping[str, Objective],
         base: str | None,
+        quantise: Callable[[Any], Any] | None = None,
     ) -> None:
+        self.quantise = quantise
         self.merger = merger
         self.harness = harness
         self.objectives = objectives
@@ -84,18 +87,24 @@ class Evaluator:
     def _as_it_is(self, reference: str) -> Subject:
         """A model as objectives see it, in the place of the merge."""
         found = self.merger.merge(as_it_is(reference))
-        return Subject(found.model, found.tokenizer, {}, lambda: 0.0)
+        return Subject(self._scored(found.model), found.tokenizer, {}, lambda: 0.0)
+
+    def _scored(self, model: Any) -> Any:
+        """The model that is scored in a merge's place."""
+        return model if self.quantise is None else self.quantise(model)
 
     def _evaluate(self, job: Job, start: float) -> Outcome:
         if not self._begun:
             self._begin()
         merged = self.merger.merge(job.config, job.walk)
-        answers = self.harness.ask(merged.model, merged.tokenizer, job.split)
+        model = self._scored(merged.model)
+        answers = self.harness.ask(model, merged.tokenizer, job.split)
         subject = Subject(
-            merged.model,
+            model,
             merged.tokenizer,
             answers,
             lambda: self.merger.distance(merged.model, self.base or ""),
+            merge=merged.model,
         )
         scores = {name: o.score(subject) for name, o in self.objectives.items()}
         check_scores(scores)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from mergekit_mo.problems import Place, Problem, near, shown
 from mergekit_mo.references import existing_folder
@@ -18,7 +18,16 @@ _HINTS = {
     "holdout": "holdout: 200, or 0.25 of the items used, or 0 for none",
     "batch_size": "batch_size: 16",
     "include_path": "include_path: my_tasks",
+    "load_in": "load_in: 4bit, or leave it out",
 }
+
+
+LoadIn = Literal["4bit", "8bit"]
+LOADED_IN: Mapping[LoadIn, str] = {
+    "4bit": "4 bits (bitsandbytes, NF4)",
+    "8bit": "8 bits (bitsandbytes, LLM.int8)",
+}
+"""What models can be quantised to when they are scored."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +47,7 @@ class Evaluation:
         system_instruction: text of a system prompt.
         gen_kwargs: generation settings that take the place of a task's own.
         include_path: folders in which tasks are looked for by name.
+        load_in: `4bit` or `8bit`: the merge is quantised before it is scored; None for as it is.
     """
 
     limit: int | None = None
@@ -51,10 +61,13 @@ class Evaluation:
     system_instruction: str | None = None
     gen_kwargs: Mapping[str, Any] | None = None
     include_path: tuple[str, ...] = ()
+    load_in: LoadIn | None = None
 
     def facts(self) -> dict[str, Any]:
         """Plain JSON of all fields; the device is recorded apart, as it was in fact."""
         plain = {key: value for key, value in asdict(self).items() if key != "device"}
+        if self.load_in is None:
+            del plain["load_in"]  # runs from before there was a choice go on
         return plain | {"include_path": list(self.include_path)}
 
 
@@ -112,6 +125,8 @@ def _wrong(key: str, value: Any) -> str:
         return "" if right else "expected a number of items, or a fraction below 1"
     if key in ("apply_chat_template", "fewshot_as_multiturn"):
         return "" if isinstance(value, bool) else "expected true or false"
+    if key == "load_in":
+        return "" if value in list(LOADED_IN) else "expected 4bit or 8bit"
     if key == "gen_kwargs":
         return "" if isinstance(value, Mapping) else "expected a mapping"
     if key == "include_path":

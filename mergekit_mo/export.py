@@ -20,6 +20,7 @@ import yaml
 
 from mergekit_mo.advances import Advances, advances
 from mergekit_mo.archive import Archive
+from mergekit_mo.evaluation import LOADED_IN
 from mergekit_mo.files import write_file
 from mergekit_mo.intervals import interval
 from mergekit_mo.intervals import text as figure
@@ -121,7 +122,15 @@ def _header(
     for i, line in enumerate(gained.told(trial.number)):
         yield f"  {line}" if i else f"{line[0].upper()}{line[1:]}"
     yield ""
-    yield "Make the model that was scored, bit for bit (same device and number of threads):"
+    load_in = ready.recipe.evaluation.load_in
+    if load_in:
+        yield f"These scores are of the model quantised to {LOADED_IN[load_in]} after the merge."
+        yield "Neither the model below nor the digest of its tensors is quantised; nor do the lines"
+        yield "of lm_eval below quantise it, as lm_eval cannot with this version of transformers."
+        yield ""
+        yield "Make the merge that was quantised, bit for bit (same device and number of threads):"
+    else:
+        yield "Make the model that was scored, bit for bit (same device and number of threads):"
     yield f"  {_command(archive, ready, trial, path.resolve(), model)}"
     if trial.path is None and ready.recipe.configuration.changes_depth:
         yield "or, for an architecture whose configuration mergekit cannot write at another depth:"

@@ -101,13 +101,19 @@ class _Writer(TensorWriterTask, arbitrary_types_allowed=True):  # type: ignore[m
 
 
 class Merger:
-    """Merges configurations, one after the other, into one resident model."""
+    """Merges configurations, one after the other, into one resident model.
 
-    def __init__(self, flags: MergeFlags, device: str) -> None:
+    Args:
+        flags: mergekit's options.
+        device: where merges are computed.
+        resident: where the model stands; None for the same device.
+    """
+
+    def __init__(self, flags: MergeFlags, device: str, resident: str | None = None) -> None:
         self.flags = flags
         self.device = device
         self.options = merge_options(flags, device)
-        self.resident = Resident(device)
+        self.resident = Resident(resident or device)
         self._tokenizers: dict[str, Any] = {}
         self._stock: Stock | None = None
         LoaderCache().loaders.clear()  # it outlives runs, and is keyed by the path alone

@@ -12,7 +12,12 @@ from mergekit_mo.problems import UserError
 STATUS = 4
 """The exit status of a command that lacks something."""
 
-_EXTRAS = {"cma": "baselines", "pymoo": "baselines", "ray": "ray"}
+_EXTRAS = {
+    "bitsandbytes": "quantised",
+    "cma": "baselines",
+    "pymoo": "baselines",
+    "ray": "ray",
+}
 """Which of this project's extras brings a package."""
 
 _NAMES = {"google": "protobuf", "yaml": "pyyaml"}

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from mergekit_mo.binding import Allowed, bind_objectives, steering
@@ -21,6 +22,7 @@ from mergekit_mo.optimizers import Optimizer, chosen
 from mergekit_mo.options import MergeFlags
 from mergekit_mo.pool import bind_layers
 from mergekit_mo.problems import Problem, RecipeError
+from mergekit_mo.quantised import obstacle, quantised
 from mergekit_mo.recipe import Recipe, read_recipe
 from mergekit_mo.sources import Size, check_sources, has_chat_template
 from mergekit_mo.space import Space
@@ -67,11 +69,14 @@ class Ready:
     def evaluator(self) -> Evaluator:
         """What runs the trials."""
         set_threads(self.threads)
+        load_in = self.recipe.evaluation.load_in
         return Evaluator(
-            Merger(self.flags, self.device),
+            # The whole merge waits beside the device for which it is quantised.
+            Merger(self.flags, self.device, "cpu" if load_in else None),
             Harness(self.tasks, self.recipe.evaluation, gold=self._gold_tasks()),
             self.objectives,
             self.recipe.configuration.base,
+            partial(quantised, how=load_in, device=self.device) if load_in else None,
         )
 
     def _gold_tasks(self) -> frozenset[str]:
@@ -135,6 +140,8 @@ def prepare(
     if not workers.ray_address and (problem := unusable(device, flags)):
         problems.append(problem)
         device = "cpu"
+    if not workers.ray_address:  # else it is other machines that quantise
+        problems += _unquantisable(recipe, device)
     if (
         lora_cache
         and not flags.lora_merge_cache
@@ -184,6 +191,13 @@ def _no_hole(recipe: Recipe, optimizer: Optimizer | None, space: Space) -> list[
     what = f"{kind} needs holes: it leaves layers on the straight path, and here is nothing else"
     hint = "name an optimizer that searches layers, or mark a number as a hole"
     return [Problem(recipe.optimizer.place, what, hint)]
+
+
+def _unquantisable(recipe: Recipe, device: str) -> list[Problem]:
+    """Why merges cannot be scored in fewer bits here, if it is asked for and they cannot."""
+    load_in = recipe.evaluation.load_in
+    what, hint = obstacle(load_in, device) if load_in else ("", "")
+    return [Problem(("search", "evaluation", "load_in"), what, hint)] if what else []
 
 
 def _preference(recipe: Recipe, optimizer: Optimizer | None, names: Sequence[str]) -> list[Problem]:

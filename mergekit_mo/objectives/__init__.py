@@ -28,6 +28,7 @@ class Subject:
         tokenizer: its tokenizer.
         answers: what it answered, by task; objectives on one task share one run of it.
         distance: gives the L1 distance of its parameters from the base's.
+        merge: the module before it was quantised to be scored; None where that is `model`.
         memo: what objectives keep of it while it is scored, lest they compute it twice.
     """
 
@@ -35,6 +36,7 @@ class Subject:
     tokenizer: Any
     answers: Mapping[str, Answers]
     distance: Callable[[], float]
+    merge: Any = None
     memo: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
 
 

@@ -23,5 +23,6 @@ class Parameters(Objective):
         return False
 
     def score(self, subject: Subject) -> Measurement:
-        """Counts the elements of every parameter."""
-        return Measurement(float(sum(p.numel() for p in subject.model.parameters())), stderr=0.0)
+        """Counts the elements of every parameter; quantised ones would count by the byte."""
+        model = subject.model if subject.merge is None else subject.merge
+        return Measurement(float(sum(p.numel() for p in model.parameters())), stderr=0.0)
