@@ -82,6 +82,9 @@ class Lines:
             self.archive, self.budget = event.archive, Budget(event.budget, event.seconds)
             verb = f"resumes after {event.done} trials" if event.done else "starts"
             self.say(f"{event.out}: the search {verb}, {self.budget.text()} in all")
+            backend = event.archive.fact("backend")
+            if backend and backend["reason"]:  # `auto` chose it
+                self.say(f"answers by {backend['name']}, since {backend['reason']}")
         elif isinstance(event, Finished):
             self.say(self._line(event))
         elif isinstance(event, Opened):

@@ -93,6 +93,10 @@ class Evaluator:
         """The model that is scored in a merge's place."""
         return model if self.quantise is None else self.quantise(model)
 
+    def close(self) -> None:
+        """Ends what the backend has running."""
+        self.harness.backend.close()
+
     def _evaluate(self, job: Job, start: float) -> Outcome:
         if not self._begun:
             self._begin()

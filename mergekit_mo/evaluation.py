@@ -19,6 +19,8 @@ _HINTS = {
     "batch_size": "batch_size: 16",
     "include_path": "include_path: my_tasks",
     "load_in": "load_in: 4bit, or leave it out",
+    "backend": "backend: auto",
+    "vllm": "vllm: {gpu_memory_utilization: 0.6}",
 }
 
 
@@ -29,6 +31,8 @@ LOADED_IN: Mapping[LoadIn, str] = {
 }
 """What models can be quantised to when they are scored."""
 
+BACKENDS = ("hf", "vllm", "auto")
+
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -38,7 +42,7 @@ class Evaluation:
         limit: items of each task that the search sees; None for all that the hold-out leaves.
         holdout: items kept for the end: a number, or a fraction of all that are used.
         num_fewshot: examples in each prompt; None for the task's own number.
-        batch_size: prompts that are run together.
+        batch_size: prompts that are run together; vLLM forms its batches itself.
         device: `cpu`, `cuda`, `cuda:1`, … or `auto`; `--device` takes its place.
         max_length: longest prompt in tokens; None for the model's own.
         apply_chat_template: whether prompts go through the tokenizer's chat template.
@@ -48,6 +52,8 @@ class Evaluation:
         gen_kwargs: generation settings that take the place of a task's own.
         include_path: folders in which tasks are looked for by name.
         load_in: `4bit` or `8bit`: the merge is quantised before it is scored; None for as it is.
+        backend: `hf` for transformers on the live module, `vllm`, or `auto`.
+        vllm: options of vLLM's engine.
     """
 
     limit: int | None = None
@@ -62,12 +68,15 @@ class Evaluation:
     gen_kwargs: Mapping[str, Any] | None = None
     include_path: tuple[str, ...] = ()
     load_in: LoadIn | None = None
+    backend: str = "hf"
+    vllm: Mapping[str, Any] | None = None
 
     def facts(self) -> dict[str, Any]:
-        """Plain JSON of all fields; the device is recorded apart, as it was in fact."""
-        plain = {key: value for key, value in asdict(self).items() if key != "device"}
-        if self.load_in is None:
-            del plain["load_in"]  # runs from before there was a choice go on
+        """Plain JSON of all fields; device and backend are recorded apart, as they were in fact."""
+        apart = ["device", "backend"]
+        # Runs from before there was a choice go on.
+        apart += [key for key in ("load_in", "vllm") if not getattr(self, key)]
+        plain = {key: value for key, value in asdict(self).items() if key not in apart}
         return plain | {"include_path": list(self.include_path)}
 
 
@@ -93,7 +102,23 @@ def read_evaluation(node: Any, place: Place, folder: Path) -> tuple[Evaluation, 
             values[key] = found
         else:
             values[key] = value
-    return Evaluation(**values), problems
+    return Evaluation(**values), problems + _idle(node, values, place)
+
+
+def _idle(node: Mapping[Any, Any], values: Mapping[str, Any], place: Place) -> list[Problem]:
+    """Keys that the chosen backend does not heed."""
+    backend = values.get("backend", Evaluation.backend)
+    if backend == "hf" and values.get("vllm"):
+        hint = "say backend: vllm, or auto"
+        return [Problem((*place, "vllm"), "options of vLLM, which is not the backend", hint)]
+    problems = []
+    if backend == "vllm" and "batch_size" in node:
+        what, hint = "vLLM forms its batches itself", "to bound them: vllm: {max_num_seqs: 64}"
+        problems.append(Problem((*place, "batch_size"), what, hint))
+    if backend == "vllm" and values.get("load_in"):
+        what, hint = "vLLM quantises itself", "vllm: {quantization: bitsandbytes}, or fp8"
+        problems.append(Problem((*place, "load_in"), what, hint))
+    return problems
 
 
 def _folders(value: Any, at: Place, folder: Path) -> tuple[tuple[str, ...], list[Problem]]:
@@ -127,8 +152,10 @@ def _wrong(key: str, value: Any) -> str:
         return "" if isinstance(value, bool) else "expected true or false"
     if key == "load_in":
         return "" if value in list(LOADED_IN) else "expected 4bit or 8bit"
-    if key == "gen_kwargs":
+    if key in ("gen_kwargs", "vllm"):
         return "" if isinstance(value, Mapping) else "expected a mapping"
+    if key == "backend":
+        return "" if value in BACKENDS else f"expected one of {', '.join(BACKENDS)}"
     if key == "include_path":
         texts = [value] if isinstance(value, str) else value
         right = isinstance(texts, list) and all(isinstance(t, str) for t in texts)

@@ -90,6 +90,11 @@ class Asked:
         return self.documents is not None and not self.documents.asked
 
     @property
+    def writes(self) -> bool:
+        """Whether models write text to its items."""
+        return bool(self.task.config.output_type == "generate_until") and not self.silent
+
+    @property
     def name(self) -> str:
         """The task's name."""
         return str(self.task.task_name)

@@ -86,6 +86,7 @@ def _facts(ready: Ready) -> dict[str, Any]:
         "auxiliary": [[g.name, g.maximize, g.threshold] for g in ready.auxiliary],
         "flags": _flags(ready),
         "device": ready.device,
+        "backend": {"name": ready.backend.name, "reason": ready.backend.reason},
         "threads": ready.threads,
         "versions": versions(),
         "machine": describe(),
@@ -127,6 +128,9 @@ def _same_run(ready: Ready, archive: Archive, out: Path) -> None:
         for name in names
         for key in _differing(archive.fact(name), now[name])
     ]
+    backend = (archive.fact("backend") or {"name": "hf"})["name"]
+    if backend != ready.backend.name:
+        differing.append(f"backend ({backend} then, {ready.backend.name} now)")
     asked = ready.flags.num_threads
     if asked is not None and asked != archive.fact("threads"):
         differing.append(f"threads ({archive.fact('threads')} then, {asked} now)")

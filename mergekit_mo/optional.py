@@ -17,6 +17,7 @@ _EXTRAS = {
     "cma": "baselines",
     "pymoo": "baselines",
     "ray": "ray",
+    "vllm": "vllm",
 }
 """Which of this project's extras brings a package."""
 

@@ -40,6 +40,7 @@ def plan_facts(ready: Ready) -> dict[str, Any]:
         "device": ready.device,
         "threads": ready.threads,
         "workers": ready.workers.count or 1,
+        "backend": {"name": ready.backend.name, "reason": ready.backend.reason},
         "first": [ready.space.config(c.unit) for c in ready.space.starts()],
     }
 
@@ -67,6 +68,7 @@ def plan_text(ready: Ready) -> str:
         )
     many = f"{facts['workers']} workers, each on " if facts["workers"] > 1 else ""
     rows.append(f"on: {many}{facts['device']}, {facts['threads']} threads")
+    rows.append(f"answers by: {ready.backend}")
     for name, config in zip(
         ("the recipe's own values", "the uniform mix"), facts["first"], strict=False
     ):

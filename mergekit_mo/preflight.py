@@ -10,6 +10,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
+from mergekit_mo.backends import Backend
+from mergekit_mo.backends.choice import LIVE, Chosen, choose
 from mergekit_mo.binding import Allowed, bind_objectives, steering
 from mergekit_mo.budget import Budget
 from mergekit_mo.differences import differences
@@ -27,6 +29,7 @@ from mergekit_mo.recipe import Recipe, read_recipe
 from mergekit_mo.sources import Size, check_sources, has_chat_template
 from mergekit_mo.space import Space
 from mergekit_mo.trial import Goal
+from mergekit_mo.vllm_options import vllm_problems
 from mergekit_mo.workers import Workers, settle, unusable
 
 _INLINE = Workers()
@@ -50,6 +53,7 @@ class Ready:
         size: of a merge, where it can be told.
         workers: who runs the trials.
         task_code: whether the Python functions that task files name may run.
+        backend: what answers.
     """
 
     recipe: Recipe
@@ -65,19 +69,25 @@ class Ready:
     size: Size | None
     workers: Workers = _INLINE
     task_code: bool = False
+    backend: Chosen = LIVE
 
     def evaluator(self) -> Evaluator:
         """What runs the trials."""
         set_threads(self.threads)
-        load_in = self.recipe.evaluation.load_in
+        evaluation = self.recipe.evaluation
+        load_in = evaluation.load_in
         return Evaluator(
             # The whole merge waits beside the device for which it is quantised.
             Merger(self.flags, self.device, "cpu" if load_in else None),
-            Harness(self.tasks, self.recipe.evaluation, gold=self._gold_tasks()),
+            Harness(self.tasks, evaluation, self._answering(), gold=self._gold_tasks()),
             self.objectives,
             self.recipe.configuration.base,
             partial(quantised, how=load_in, device=self.device) if load_in else None,
         )
+
+    def _answering(self) -> Backend | None:
+        trust = self.flags.trust_remote_code
+        return self.backend.made(self.recipe.evaluation, self.threads, trust_remote_code=trust)
 
     def _gold_tasks(self) -> frozenset[str]:
         """The tasks whose right answers some objective wants the probability of."""
@@ -160,6 +170,8 @@ def prepare(
     named = dict(zip(names, bound, strict=True))
     goals = {name: b for name, b in named.items() if b.choice not in recipe.auxiliary}
     problems += [*_preference(recipe, optimizer, list(goals)), *_unheeded(recipe, optimizer)]
+    problems += vllm_problems(recipe.evaluation)
+    tasks = tuple({b.asked.name: b.asked for b in bound if b.asked}.values())
     if problems or optimizer is None:
         raise RecipeError(source, problems)
     return Ready(
@@ -172,13 +184,14 @@ def prepare(
             *(Goal(n, b.objective.maximize) for n, b in named.items() if n not in goals),
             *(Goal(name, objective.maximize) for name, objective in steered.items()),
         ),
-        tuple({b.asked.name: b.asked for b in bound if b.asked}.values()),
+        tasks,
         flags,
         device,
         settled.threads,
         size,
         settled.workers,
         run_task_code,
+        choose(recipe.evaluation, device, generates=any(asked.writes for asked in tasks)),
     )
 
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from lm_eval.api.instance import Instance
+if TYPE_CHECKING:
+    from lm_eval.api.instance import Instance
 
 
 class Backend(ABC):
@@ -30,6 +31,9 @@ class Backend(ABC):
             model would write greedily; of a `loglikelihood_rolling`, the logarithm; of a
             `generate_until`, the text up to its stop.
         """
+
+    def close(self) -> None:  # noqa: B027 (most have nothing running)
+        """Ends whatever it has running; nothing is left behind."""
 
 
 __all__ = ["Backend"]

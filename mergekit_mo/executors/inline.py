@@ -26,3 +26,9 @@ class Inline(Executor[Job, Result]):
         """See `Executor.wait`."""
         job = self._jobs.popleft()
         return job, self._work(job)
+
+    def close(self) -> None:
+        """See `Executor.close`; work that holds something open has a `close` of its own."""
+        close = getattr(self._work, "close", None)
+        if close is not None:
+            close()
