@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, fields
@@ -49,6 +49,7 @@ from mergekit_mo.resident import (
     Tensors,
     generation_config,
 )
+from mergekit_mo.reuse import Memory
 from mergekit_mo.slicing import adds_zero
 from mergekit_mo.stack import Kept, Stock, layer_kinds
 
@@ -114,6 +115,7 @@ class Merger:
         self.device = device
         self.options = merge_options(flags, device)
         self.resident = Resident(resident or device)
+        self.memory = Memory(device)
         self._tokenizers: dict[str, Any] = {}
         self._stock: Stock | None = None
         LoaderCache().loaders.clear()  # it outlives runs, and is keyed by the path alone
@@ -139,9 +141,10 @@ class Merger:
         tokenizer = self._tokenizer(plan)
         dtype = _model_dtype(plan)
         model = self.resident.prepare(plan.config, dtype)
-        tensors = IntoModel(model)
+        tensors = IntoModel(model, None if self.options.multi_gpu else self.memory)
         self._run(plan, tensors)
         if tensors.strange:
+            self.memory.forget()
             collected = Collected()
             self._run(plan, collected)
             model = self.resident.replace(collected.build(plan.config, dtype))
@@ -154,6 +157,7 @@ class Merger:
         config = stock.stacked(walk)
         zero = adds_zero(configuration, walk)
         model = self.resident.prepare(config, stock.dtype)
+        self.memory.forget()
         tensors = IntoModel(model)
         stock.pour(walk, tensors, add_zero=zero)
         if tensors.strange:
@@ -206,7 +210,14 @@ class Merger:
     def _run(self, plan: Plan, tensors: Tensors) -> None:
         """Runs a plan's graph into a receiver of tensors."""
         writer = _Writer(out_path="", max_shard_size=self.options.out_shard_size, tensors=tensors)
-        saves = [task.model_copy(update={"writer_task": writer}) for task in plan.saves]
+        left: Sequence[SaveTensor] = plan.saves
+        if isinstance(tensors, IntoModel) and tensors.memory is not None:
+            left = tensors.memory.plan(tensors.model, left, plan.merge.merge_method)
+            ours = {save.tensor_name for save in left}
+            for save in plan.saves:
+                if save.tensor_name not in ours:
+                    tensors.leave(save.tensor_name)
+        saves = [task.model_copy(update={"writer_task": writer}) for task in left]
         targets: list[Task[Any]] = [
             *saves,
             FinalizeModel(tensor_save_tasks=tuple(saves), writer_task=writer),
@@ -222,7 +233,9 @@ class Merger:
             storage = None if self.options.low_cpu_memory else "cpu"
             return MultiGPUExecutor(targets=targets, storage_device=storage)
         storage = self.device if self.options.low_cpu_memory else "cpu"
-        return Executor(targets=targets, math_device=self.device, storage_device=storage)
+        executor = Executor(targets=targets, math_device=self.device, storage_device=storage)
+        executor.targets = set(executor.targets)  # it looks every task up in them
+        return executor
 
     def _tokenizer(self, plan: Plan) -> Any:
         """The tokenizer that mergekit would write, made once for each set of sources."""

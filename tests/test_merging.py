@@ -299,6 +299,63 @@ def test_no_merge_leaves_anything_to_the_next(
         assert_equal_state(merged.model, loaded)
 
 
+def with_filters(sources: list[str], method: str, attention: float, **density: Any) -> Config:
+    """A merge in which one number touches the attention alone."""
+    weight = [{"filter": "self_attn", "value": attention}, {"value": 0.4}]
+    given = {"weight": weight, **density}
+    return two(method, sources, given, given)
+
+
+@pytest.mark.parametrize("method", ["ties", "dare_ties", "arcee_fusion"])
+def test_what_did_not_change_is_not_merged_again(
+    method: str, trio: Callable[..., list[str]], tmp_path: Path
+) -> None:
+    sources, merger = trio(layers=3), Merger(MergeFlags(), "cpu")
+    if method == "arcee_fusion":
+        one, other = METHODS[method](sources), METHODS[method](sources[::-1])
+    else:
+        one, other = (with_filters(sources, method, w, density=0.6) for w in (0.3, 0.5))
+    merger.merge(one)
+    everything = len(plan_merge(one, merger.options).saves)
+    assert merger.memory.reused == 0
+    assert_same(merger, one, tmp_path / "again")
+    assert merger.memory.reused == everything
+    assert_same(merger, other, tmp_path / "other")
+    # The masks of a random method depend on the number of draws, which a weight does not change.
+    assert merger.memory.reused == (0 if method == "arcee_fusion" else everything - 3 * 4)
+    assert_same(merger, one, tmp_path / "back")
+
+
+def test_a_density_that_draws_nothing_moves_every_later_mask(
+    trio: Callable[..., list[str]], tmp_path: Path
+) -> None:
+    sources, merger = trio(layers=3), Merger(MergeFlags(), "cpu")
+    entries: list[Any] = [{"filter": "layers.0", "value": 0.5}, {"value": 0.5}]
+    one, other = (
+        with_filters(
+            sources, "dare_ties", 0.3, density=[{"filter": "layers.0", "value": d}, entries[1]]
+        )
+        for d in (0.5, 1.0)
+    )
+    assert_same(merger, one, tmp_path / "one")
+    assert_same(merger, other, tmp_path / "other")
+    assert 0 < merger.memory.reused < 9  # those before the first layer
+
+
+def test_a_model_that_walks_or_fails_leaves_nothing_to_reuse_wrongly(
+    trio: Callable[..., list[str]], tmp_path: Path
+) -> None:
+    sources, merger = trio(), Merger(MergeFlags(), "cpu")
+    good = METHODS["task_arithmetic"](sources)
+    broken = two("task_arithmetic", sources, {"weight": 1e39}, {"weight": 1e39})
+    merger.merge(good)
+    with pytest.raises(MergeError, match="not finite"):
+        merger.merge(broken)
+    assert_same(merger, good, tmp_path / "good")
+    merger.merge(good, (("merge", 1), ("merge", 0)))
+    assert_same(merger, good, tmp_path / "straight")
+
+
 def test_the_module_is_kept_while_the_shape_stays(
     merger: Merger, trio: Callable[..., list[str]]
 ) -> None:

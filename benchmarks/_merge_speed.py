@@ -1,0 +1,89 @@
+"""Merges of three experts by several methods: ours in memory, mergekit's to disk, a plain copy.
+
+Rule: every merge has numbers of its own, since what did not change is not merged again.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from mergekit.config import MergeConfiguration
+from mergekit.merge import run_merge
+
+from benchmarks._turns import interleaved
+from mergekit_mo.merging import Merger, merge_options
+from mergekit_mo.options import MergeFlags
+
+METHODS = ("linear", "task_arithmetic", "ties", "dare_ties")
+
+
+class _Maker:
+    """Makes merges by one method."""
+
+    def __init__(self, method: str, models: Mapping[str, Path], at: Path) -> None:
+        self.method = method
+        self.models = models
+        self.at = at
+        self.merger = Merger(MergeFlags(device="cpu"), "cpu")
+        self._draw = np.random.default_rng(0)
+
+    def _config(self) -> dict[str, Any]:
+        """Another configuration."""
+        given = {"weight": round(float(self._draw.uniform(0.2, 0.6)), 3)}
+        if "ties" in self.method:
+            given["density"] = round(float(self._draw.uniform(0.4, 0.8)), 3)
+        experts = (str(folder) for name, folder in self.models.items() if name != "base")
+        base = {} if self.method == "linear" else {"base_model": str(self.models["base"])}
+        return {
+            "merge_method": self.method,
+            **base,
+            "models": [{"model": expert, "parameters": dict(given)} for expert in experts],
+            "dtype": "bfloat16",
+        }
+
+    def ours(self) -> torch.nn.Module:
+        """A merge into the resident model."""
+        model: torch.nn.Module = self.merger.merge(self._config()).model
+        return model
+
+    def to_disk(self) -> None:
+        """Mergekit's own merge."""
+        shutil.rmtree(self.at, ignore_errors=True)
+        merge = MergeConfiguration.model_validate(self._config())
+        run_merge(merge, str(self.at), merge_options(MergeFlags(), "cpu"))
+
+
+def merges(models: Mapping[str, Path], at: Path, rounds: int) -> dict[str, dict[str, float]]:
+    """Median seconds of a merge by each method.
+
+    Args:
+        models: folders of base and experts, in bfloat16.
+        at: a folder for what `run_merge` writes.
+        rounds: of each.
+
+    Returns:
+        By method: our first merge and the later ones, mergekit's, a copy of the result; and the
+        megabytes of the sources that are read.
+    """
+    results = {}
+    for method in METHODS:
+        maker = _Maker(method, models, at)
+        begun = time.perf_counter()
+        model = maker.ours()
+        first = time.perf_counter() - begun
+        flat = torch.cat([p.reshape(-1) for p in model.parameters()])
+        turns: dict[str, Callable[[], object]]
+        turns = {"ours": maker.ours, "run_merge": maker.to_disk, "copy": flat.clone}
+        sources = len(models) - (method == "linear")
+        results[method] = {
+            "first": first,
+            **interleaved(turns, rounds),
+            "megabytes": sources * flat.numel() * flat.element_size() / 1e6,
+        }
+    return results
