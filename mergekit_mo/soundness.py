@@ -17,12 +17,6 @@ from pathlib import Path
 from mergekit_mo import storage
 from mergekit_mo.problems import UserError
 
-_CIRCUMSTANCES = frozenset(
-    {"SQLITE_BUSY", "SQLITE_CANTOPEN", "SQLITE_FULL", "SQLITE_IOERR", "SQLITE_NOMEM",
-     "SQLITE_PERM", "SQLITE_READONLY", "SQLITE_LOCKED", "SQLITE_PROTOCOL"}
-)  # fmt: skip
-"""What SQLite says of a disk or a lock; anything else is about what stands in the file."""
-
 _SHOWN = 4
 
 
@@ -36,7 +30,7 @@ def told(path: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
-        if _name(error) in _CIRCUMSTANCES:
+        if storage.error_name(error) in storage.CIRCUMSTANCES:
             raise UserError(f"{path}: the archive cannot be opened ({error})") from error
         raise damaged(path, str(error)) from error
     except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError) as error:
@@ -124,7 +118,10 @@ def _readable(path: Path) -> sqlite3.Connection:
     except sqlite3.OperationalError as error:
         db.close()
         log = path.with_name(f"{path.name}-wal")
-        if _name(error) not in ("SQLITE_CANTOPEN", "SQLITE_READONLY") or not log.is_file():
+        if (
+            storage.error_name(error) not in ("SQLITE_CANTOPEN", "SQLITE_READONLY")
+            or not log.is_file()
+        ):
             raise
         return _joined(path, log)
     return db
@@ -143,9 +140,3 @@ def _joined(path: Path, log: Path) -> sqlite3.Connection:
             aside.close()
     db.execute("PRAGMA query_only=ON")
     return db
-
-
-def _name(error: sqlite3.Error) -> str:
-    """What SQLite calls an error, without its finer kind."""
-    name = getattr(error, "sqlite_errorname", "") or ""
-    return "_".join(name.split("_")[:2])

@@ -64,6 +64,18 @@ INSERT INTO seal VALUES (0, 0, 0)
 
 _WORD = 0xFFFFFFFF
 
+CIRCUMSTANCES = frozenset(
+    {"SQLITE_BUSY", "SQLITE_CANTOPEN", "SQLITE_FULL", "SQLITE_IOERR", "SQLITE_NOMEM",
+     "SQLITE_PERM", "SQLITE_READONLY", "SQLITE_LOCKED", "SQLITE_PROTOCOL"}
+)  # fmt: skip
+"""What SQLite says of a disk or a lock; anything else is about what stands in the file."""
+
+
+def error_name(error: sqlite3.Error) -> str:
+    """What SQLite calls an error, without its finer kind."""
+    name = getattr(error, "sqlite_errorname", "") or ""
+    return "_".join(name.split("_")[:2])
+
 
 def connect(address: str, read_only: bool = False) -> sqlite3.Connection:
     """Opens a database: a path, or where it is only read, a URI."""
@@ -96,14 +108,23 @@ def settle(db: sqlite3.Connection, patience: float = 5.0) -> None:
 
 @contextmanager
 def transaction(db: sqlite3.Connection) -> Iterator[None]:
-    """All of what is written inside, or nothing of it."""
-    db.execute("BEGIN IMMEDIATE")
+    """All of what is written inside, or nothing of it.
+
+    Raises:
+        UserError: the disk takes no more, or another process has the archive.
+    """
     try:
+        db.execute("BEGIN IMMEDIATE")
         yield
-    except BaseException:
-        db.execute("ROLLBACK")
+        db.execute("COMMIT")
+    except BaseException as error:
+        if db.in_transaction:  # SQLite itself rolls back where the disk is full
+            db.execute("ROLLBACK")
+        if isinstance(error, sqlite3.OperationalError) and error_name(error) in CIRCUMSTANCES:
+            what = f"the archive cannot be written ({error})"
+            way = "what was recorded before is kept: mend that, then continue with --resume"
+            raise UserError(f"{what}; {way}", status=1) from error
         raise
-    db.execute("COMMIT")
 
 
 def make_tables(db: sqlite3.Connection, facts: Mapping[str, Any]) -> None:

@@ -90,7 +90,7 @@ def test_reading_alone_writes_nothing_and_cannot(path: Path) -> None:
     path.chmod(0o444)
     with Archive.open(path, read_only=True) as archive:
         assert archive.trials == trials
-        with pytest.raises(sqlite3.OperationalError):
+        with pytest.raises(UserError, match="cannot be written"):
             archive.remember("note", 1)
     assert path.read_bytes() == before
     assert [p.name for p in path.parent.iterdir()] == [path.name]

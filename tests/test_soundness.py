@@ -166,7 +166,7 @@ def test_a_killed_run_is_read_in_a_folder_that_nobody_may_write_to(
     monkeypatch.setattr(sqlite3, "connect", guarded)
     with Archive.open(path, read_only=True) as archive:
         assert archive.trials == trials
-        with pytest.raises(sqlite3.OperationalError):
+        with pytest.raises(UserError, match="cannot be written"):
             archive.remember("note", 1)
     assert {p.name: p.read_bytes() for p in path.parent.iterdir()} == before
 
