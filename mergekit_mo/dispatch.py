@@ -52,6 +52,8 @@ class Dispatch:
         if job in self._under_way:
             self._under_way.remove(job)
             yield self._record(job, outcome)
+            if outcome.note:
+                yield Warned(f"trial {job.number}: {outcome.note}")
 
     def drain(self) -> Iterator[Event]:
         """Records the outcomes that are there, without waiting."""

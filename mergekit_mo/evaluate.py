@@ -5,19 +5,30 @@ Rule: whatever goes wrong becomes an outcome with its error; only an interrupt p
 
 from __future__ import annotations
 
+import gc
 import math
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+import torch
+
 from mergekit_mo.archive import Outcome
+from mergekit_mo.contents import Watch
 from mergekit_mo.crash import scrubbed
-from mergekit_mo.harness import Harness
+from mergekit_mo.harness import Answers, Harness
 from mergekit_mo.layers import Walk
 from mergekit_mo.merging import Merger, as_it_is
 from mergekit_mo.objectives import Objective, Subject
 from mergekit_mo.trial import Measurement, Split
+
+_NO_MEMORY = re.compile(r"(?i)out of memory|can't allocate memory|not enough memory")
+
+
+_PROBE = 8
+"""Tokens that every model is shown first."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +57,7 @@ class Evaluator:
         objectives: by the name of their goal.
         base: the model that distances are measured from; None where there is none.
         quantise: makes the copy of a merge that is scored; None where the merge itself is.
+        watch: notices sources that change.
     """
 
     def __init__(
@@ -55,23 +67,66 @@ class Evaluator:
         objectives: Mapping[str, Objective],
         base: str | None,
         quantise: Callable[[Any], Any] | None = None,
+        watch: Watch | None = None,
     ) -> None:
         self.quantise = quantise
         self.merger = merger
         self.harness = harness
         self.objectives = objectives
         self.base = base
+        self.watch = watch or Watch({})
+        self._note: str | None = None
         self._begun = False
 
     def __call__(self, job: Job) -> Outcome:
         """Evaluates a job; never raises, but for an interrupt."""
         start = time.perf_counter()
+        self._note = None
         try:
-            return self._evaluate(job, start)
+            self._look()
+            outcome = self._evaluate(job, start)
+            self._look()  # a source that changed meanwhile may have gone in by halves
         except Exception as error:
             text = str(error).strip() or type(error).__name__
             message = scrubbed(f"{type(error).__name__}: {text}")
-            return Outcome({}, {}, None, message, time.perf_counter() - start)
+            outcome = Outcome({}, {}, None, message, time.perf_counter() - start)
+            memory = out_of_memory(error)
+        else:
+            memory = False
+        if memory:
+            self._drop()
+        return replace(outcome, note=self._note)
+
+    def _look(self) -> None:
+        """Sees that the sources are what they were; where one was touched, nothing of it is kept.
+
+        Raises:
+            SourceError: one holds something else.
+        """
+        if self.watch.touched():
+            self._drop()
+            self.watch.check()
+
+    def _drop(self) -> None:
+        """Lets go of the model and of everything that was read of the sources."""
+        self.merger = self.merger.anew()
+        free_memory()
+
+    def _asked(self, model: Any, tokenizer: Any, split: Split) -> dict[str, Answers]:
+        """Asks a model; where memory does not suffice, fewer prompts at a time.
+
+        The smaller batch stays: the next model is as large. It changes scores by rounding alone.
+        """
+        while True:
+            try:
+                return self.harness.ask(model, tokenizer, split)
+            except Exception as error:
+                smaller = self.harness.backend.smaller() if out_of_memory(error) else None
+                if smaller is None:
+                    raise
+            free_memory()  # here, where the error holds no tensor any more
+            self.harness.backend, size = smaller
+            self._note = f"out of memory: {size} prompts are run together from now on"
 
     def _begin(self) -> None:
         """Lets objectives look at further models, which the first merge would put out of memory."""
@@ -102,7 +157,9 @@ class Evaluator:
             self._begin()
         merged = self.merger.merge(job.config, job.walk)
         model = self._scored(merged.model)
-        answers = self.harness.ask(model, merged.tokenizer, job.split)
+        check_logits(model)
+        answers = self._asked(model, merged.tokenizer, job.split)
+        check_answers(answers)
         subject = Subject(
             model,
             merged.tokenizer,
@@ -117,6 +174,54 @@ class Evaluator:
             if own := objective.items(subject):
                 plain[getattr(objective, "task")]["values"] |= own  # noqa: B009
         return Outcome(scores, plain, merged.digest, None, time.perf_counter() - start)
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that there is no more memory, of a device or of the machine."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and bool(_NO_MEMORY.search(str(error)))
+
+
+def check_logits(model: Any) -> None:
+    """Sees that a model's logits are numbers: accuracies and texts do not show it.
+
+    Raises:
+        ValueError: some are NaN or infinite.
+    """
+    if not isinstance(model, torch.nn.Module):
+        return
+    with torch.inference_mode():
+        logits = model(torch.arange(_PROBE, device=model.device)[None]).logits
+    if not bool(
+        (torch.nan_to_num(logits, nan=math.inf, posinf=math.inf, neginf=0.0) < math.inf).all()
+    ):
+        raise ValueError("the model's logits are not finite: its weights are of no use")
+
+
+def check_answers(answers: Mapping[str, Answers]) -> None:
+    """Sees that the likelihoods of answers are numbers; of NaN, an accuracy would make a score.
+
+    Raises:
+        ValueError: some are not.
+    """
+    for task, found in answers.items():
+        if any(_no_number(response) for response in found.responses.values()):
+            raise ValueError(f"{task}: the model's logits are not finite")
+
+
+def _no_number(value: Any) -> bool:
+    """Whether something NaN, or more than every number, is in nested lists."""
+    if isinstance(value, float):
+        return math.isnan(value) or value == math.inf
+    return isinstance(value, list | tuple) and any(_no_number(entry) for entry in value)
+
+
+def free_memory() -> None:
+    """Gives back what nobody holds."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
 def check_scores(scores: Mapping[str, Measurement]) -> None:

@@ -7,6 +7,7 @@ taken: its scores could not be compared.
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import mergekit_mo.executors
 from mergekit_mo.adapters import merge_adapters
 from mergekit_mo.archive import Outcome
 from mergekit_mo.budget import Budget
+from mergekit_mo.contents import Content
 from mergekit_mo.evaluate import Evaluator, Job
 from mergekit_mo.executors import Executor
 from mergekit_mo.executors.inline import Inline
@@ -41,6 +43,7 @@ class Blueprint:
         workers: the search's.
         task_code: whether the Python functions that task files name may run.
         fingerprint: of what is asked.
+        contents: what the sources' folders held when the run began.
     """
 
     path: Path
@@ -53,6 +56,7 @@ class Blueprint:
     workers: Workers
     task_code: bool
     fingerprint: str
+    contents: Mapping[str, Content]
 
     @classmethod
     def of(cls, ready: Ready) -> Blueprint:
@@ -69,6 +73,7 @@ class Blueprint:
             ready.workers,
             ready.task_code,
             fingerprint(ready),
+            dict(ready.contents),
         )
 
     def __call__(self) -> Evaluator:
@@ -92,7 +97,7 @@ class Blueprint:
                 f"{what} that the search began with: see that all machines have the same"
             )
         merge_adapters(ready.recipe.configuration.sources, ready.flags, ready.device)
-        return replace(ready, workers=self.workers).evaluator()
+        return replace(ready, workers=self.workers, contents=self.contents).evaluator()
 
 
 def hire(ready: Ready) -> Executor[Job, Outcome]:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mergekit_mo.archive import Archive
+from mergekit_mo.contents import Content, contents, read_contents
 from mergekit_mo.events import Event, Warned
 from mergekit_mo.files import put_in_place, write_file
 from mergekit_mo.machine import describe, versions
@@ -58,6 +59,23 @@ def open_run(ready: Ready, out: Path, resume: bool) -> Archive:
             write_file(out / "items" / f"{split}.json", json.dumps(items))
         put_in_place(aside, path)
     return Archive.open(path)
+
+
+def same_contents(ready: Ready, archive: Archive, out: Path) -> dict[str, Content]:
+    """What the sources' folders hold: read when the run begins, and compared when it goes on.
+
+    Raises:
+        UserError: one holds something else than when the run began.
+    """
+    before = read_contents(archive.fact("contents") or {})
+    now = contents(ready.recipe.configuration.sources, before)
+    for part, content in now.items():
+        if part in before and before[part].digest != content.digest:
+            what = f"{part} is not what it was when the run in {out} began"
+            raise UserError(f"{what}: put it back, or choose another --out", status=2)
+    if now != before:
+        archive.remember("contents", {part: content.plain() for part, content in now.items()})
+    return now
 
 
 def changed_versions(archive: Archive) -> Iterator[Event]:

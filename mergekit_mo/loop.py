@@ -23,7 +23,13 @@ from mergekit_mo.executors.inline import Inline
 from mergekit_mo.files import locked, write_file
 from mergekit_mo.gain import own_trial
 from mergekit_mo.hiring import hire
-from mergekit_mo.identity import ARCHIVE, changed_versions, check_folder, open_run
+from mergekit_mo.identity import (
+    ARCHIVE,
+    changed_versions,
+    check_folder,
+    open_run,
+    same_contents,
+)
 from mergekit_mo.merging import as_it_is
 from mergekit_mo.preflight import Ready
 from mergekit_mo.problems import UserError
@@ -53,7 +59,8 @@ def search(
         UserError: the folder holds another run, is in use, or nothing could be scored.
     """
     with locked(out), open_run(ready, out, resume) as archive:
-        ready = replace(ready, threads=archive.fact("threads"))
+        known = same_contents(ready, archive, out)
+        ready = replace(ready, threads=archive.fact("threads"), contents=known)
         limits = ready.recipe.limits
         clock = Clock(archive, limits, _held_out(ready))
         yield Started(archive, out, limits.trials, len(archive.trials), limits.seconds)
@@ -87,7 +94,8 @@ def score(ready: Ready, out: Path, candidate: Candidate) -> Trial:
         UserError: the folder holds another run, or is in use.
     """
     with locked(out), open_run(ready, out, resume=True) as archive:
-        ready = replace(ready, threads=archive.fact("threads"))
+        known = same_contents(ready, archive, out)
+        ready = replace(ready, threads=archive.fact("threads"), contents=known)
         entry = (ready.space.settled(candidate), ready.space.config(candidate.unit))
         trials = archive.propose("candidate", [entry], archive.asks)
         executor: Executor[Job, Outcome] = Inline(ready.evaluator())

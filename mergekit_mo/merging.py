@@ -121,6 +121,10 @@ class Merger:
         LoaderCache().loaders.clear()  # it outlives runs, and is keyed by the path alone
         LoaderCache().setup(self.options)
 
+    def anew(self) -> Merger:
+        """Another one of its kind, which holds no model and has read nothing of the sources."""
+        return type(self)(self.flags, self.device, str(self.resident.device))
+
     def merge(self, configuration: Mapping[str, Any], walk: Walk | None = None) -> Merged:
         """Merges a configuration into the resident model.
 

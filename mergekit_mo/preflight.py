@@ -6,7 +6,7 @@ Rule: all problems of a recipe are found and reported together, and nothing is w
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from mergekit_mo.backends import Backend
 from mergekit_mo.backends.choice import LIVE, Chosen, choose
 from mergekit_mo.binding import Allowed, bind_objectives, steering
 from mergekit_mo.budget import Budget
+from mergekit_mo.contents import Content, Watch
 from mergekit_mo.differences import differences
 from mergekit_mo.evaluate import Evaluator, goal_names
 from mergekit_mo.harness import Asked, Harness
@@ -52,6 +53,7 @@ class Ready:
         threads: how many.
         size: of a merge, where it can be told.
         workers: who runs the trials.
+        contents: what the sources' folders held when the run began.
         task_code: whether the Python functions that task files name may run.
         backend: what answers.
     """
@@ -70,6 +72,7 @@ class Ready:
     workers: Workers = _INLINE
     task_code: bool = False
     backend: Chosen = LIVE
+    contents: Mapping[str, Content] = field(default_factory=dict)
 
     def evaluator(self) -> Evaluator:
         """What runs the trials."""
@@ -83,6 +86,7 @@ class Ready:
             self.objectives,
             self.recipe.configuration.base,
             partial(quantised, how=load_in, device=self.device) if load_in else None,
+            Watch(self.contents),
         )
 
     def _answering(self) -> Backend | None:

@@ -107,6 +107,7 @@ class Outcome:
         digest: of the merged weights.
         error: what the trial died of, or None.
         seconds: how long it took.
+        note: what the user should know of it besides.
     """
 
     scores: Mapping[str, Measurement]
@@ -114,6 +115,7 @@ class Outcome:
     digest: str | None
     error: str | None
     seconds: float
+    note: str | None = None
 
 
 @dataclass(frozen=True)

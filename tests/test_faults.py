@@ -51,7 +51,7 @@ def test_a_search_killed_at_its_steps_is_one_that_was_never_killed(tmp_path: Pat
 def test_a_search_killed_at_every_step_and_for_minutes(tmp_path: Path) -> None:
     killed, steps, _, at_random, runs = kills(tmp_path, stride=1, seconds=120)
     assert killed == steps
-    assert at_random > 2 * runs > 20
+    assert at_random > runs > 10
     print(f"killed at {steps} steps, then {at_random} times at random in {runs} runs")
 
 

@@ -35,5 +35,9 @@ class Backend(ABC):
     def close(self) -> None:  # noqa: B027 (most have nothing running)
         """Ends whatever it has running; nothing is left behind."""
 
+    def smaller(self) -> tuple[Backend, int] | None:
+        """A backend that needs less memory, and its batch size; None where there is none."""
+        return None
+
 
 __all__ = ["Backend"]

@@ -49,6 +49,11 @@ class Transformers(Backend):
         self._parts: dict[tuple[str, int], dict[Any, list[Part]]] = {}
         self._plans: OrderedDict[Any, tuple[Plan, list[int]]] = OrderedDict()
 
+    def smaller(self) -> tuple[Backend, int] | None:
+        """See `Backend.smaller`."""
+        size = self.batch_size // 2
+        return (type(self)(size, self.max_length), size) if size else None
+
     def respond(self, model: Any, tokenizer: Any, requests: Sequence[Instance]) -> list[Any]:
         """See `Backend.respond`."""
         lm = self.wrapper(model, tokenizer)
