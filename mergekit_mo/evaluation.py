@@ -116,7 +116,7 @@ def _idle(node: Mapping[Any, Any], values: Mapping[str, Any], place: Place) -> l
         what, hint = "vLLM forms its batches itself", "to bound them: vllm: {max_num_seqs: 64}"
         problems.append(Problem((*place, "batch_size"), what, hint))
     if backend == "vllm" and values.get("load_in"):
-        what, hint = "vLLM quantises itself", "vllm: {quantization: bitsandbytes}, or fp8"
+        what, hint = "vLLM quantises itself", "vllm: {quantization: fp8}, or whatever else it knows"
         problems.append(Problem((*place, "load_in"), what, hint))
     return problems
 

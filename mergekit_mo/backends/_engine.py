@@ -24,8 +24,8 @@ _GLANCE = 0.2  # seconds between two looks at a process that is at work
 _PATIENCE = 5.0  # seconds in which an engine is to end by itself
 _LOG = "engine.log"
 _PREFIX = re.compile(r"^(\([^)]*\) )?([A-Z]+ [\d-]+ [\d:]+ \[[^]]*\] )?")
-_ERROR = re.compile(r"^[\w.]*(Error|Exception|Exit)\b|.* died unexpectedly ")
-_SHUTDOWN = ("cancelled", "EngineCore encountered", "Engine core initialization failed")
+_ERROR = re.compile(r"^[\w.]*(Error|Exception|Exit)(:|$)|.* died unexpectedly ")
+_CONSEQUENCES = ("cancelled", "EngineCore encountered", "Engine core initialization failed")
 
 
 class EngineError(RuntimeError):
@@ -81,7 +81,8 @@ class Engine:
         except (EOFError, OSError) as error:
             raise EngineError(self._last_words()) from error
         if not done:
-            raise EngineError(self._with_cause(result))
+            cause = self._cause() if _is_consequence(result) else ""
+            raise EngineError(f"vLLM: {result}{cause}")
         return result
 
     def stop(self) -> None:
@@ -101,11 +102,11 @@ class Engine:
         """What a process died of that did not reply."""
         end = self._wait()
         if end is None:
-            return self._with_cause("the engine's process hung up")
+            return f"vLLM: the engine's process hung up{self._cause()}"
         exited = end.si_code == os.CLD_EXITED
         how = "exit status" if exited else "signal"
         what = str(end.si_status) if exited else signal.Signals(end.si_status).name
-        return self._with_cause(f"the engine's process ended with {how} {what}")
+        return f"vLLM: the engine's process ended with {how} {what}{self._cause()}"
 
     def _wait(self) -> os.waitid_result | None:
         """Waits for the process to end by itself, within reason."""
@@ -118,21 +119,26 @@ class Engine:
         """How the process ended, if it has; its number stays taken until `kill`."""
         return os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
 
-    def _with_cause(self, what: str) -> str:
-        """An error, and what the log says was behind it: vLLM's own errors name no cause."""
+    def _cause(self) -> str:
+        """What the log says was behind an error that names no cause, in brackets."""
         with (self.folder / _LOG).open("rb") as log:
             log.seek(self._asked_at)
             cause = root_cause(log.read().decode(errors="replace"))
-        return f"vLLM: {what}" + (f" ({cause})" if cause and cause not in what else "")
+        return f" ({cause})" if cause else ""
 
 
 def root_cause(log: str) -> str:
     """The first error in a log that is not about another one; empty where there is none."""
     for line in log.splitlines():
         plain = line[_PREFIX.match(line).end() :].strip()  # type: ignore[union-attr]
-        if _ERROR.match(plain) and not any(words in plain for words in _SHUTDOWN):
+        if _ERROR.match(plain) and not _is_consequence(plain):
             return plain
     return ""
+
+
+def _is_consequence(error: str) -> bool:
+    """Whether an error only tells that there was another one."""
+    return any(words in error for words in _CONSEQUENCES)
 
 
 def _environment(threads: int) -> Mapping[str, str]:

@@ -28,8 +28,9 @@ class Server:
         from lm_eval.models.vllm_causallms import VLLM
         from vllm.platforms import current_platform
 
-        from mergekit_mo.vllm_weights import ENGINE_OPTIONS
+        from mergekit_mo.vllm_weights import ENGINE_OPTIONS, register
 
+        register()  # for this process; the engine's own, if it has any, find it among the plugins
         if current_platform.is_cpu():
             options = on_a_cpu(options, os.environ)
         self.lm = VLLM(**options, **ENGINE_OPTIONS)

@@ -19,25 +19,12 @@ from mergekit_mo.merging import merge_options
 from mergekit_mo.options import MergeFlags
 from mergekit_mo.preflight import Ready, prepare
 from mergekit_mo.testing import family
+from mergekit_mo.testing.continuations import write_continuations
 from mergekit_mo.testing.widened import widened
 
 FAMILY = Path(__file__).parents[2] / ".cache" / "tiny"
 FLAGS = MergeFlags(device="cpu", num_threads=1)
 TRIALS = 20
-
-CONTINUE = {
-    "task": "continue",
-    "dataset_path": "json",
-    "dataset_kwargs": {"data_files": {"validation": "code.json"}},
-    "validation_split": "validation",
-    "output_type": "generate_until",
-    "doc_to_text": "{{text[:80]}}",
-    "doc_to_target": "{{text[80:]}}",
-    "target_delimiter": "",
-    "generation_kwargs": {"until": ["\n\n"], "do_sample": False, "max_gen_toks": 24},
-    "metric_list": [{"metric": "exact_match", "aggregation": "mean", "higher_is_better": True}],
-    "metadata": {"version": 1.0},
-}
 
 
 @pytest.fixture(scope="module")
@@ -46,8 +33,7 @@ def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("wide")
     tiny = family(FAMILY)
     models = {m.name: widened(m, root / m.name) for m in (tiny.base, tiny.code, tiny.arithmetic)}
-    (root / "code.json").write_text((tiny.tasks / "code.json").read_text("utf-8"), "utf-8")
-    (root / "continue.yaml").write_text(yaml.safe_dump(CONTINUE), "utf-8")
+    written = write_continuations(tiny.tasks, root, tokens=24)
     tree = {
         "merge_method": "task_arithmetic",
         "base_model": str(models.pop("base")),
@@ -59,7 +45,7 @@ def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "search": {
             "objectives": [
                 {"task": str(tiny.tasks / "tiny_sums_generate.yaml")},
-                {"generated-tokens": {"task": "continue.yaml"}},
+                {"generated-tokens": {"task": str(written)}},
             ],
             "evaluation": {
                 "backend": "vllm",
