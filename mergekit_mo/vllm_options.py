@@ -26,6 +26,8 @@ CPU_CACHE = 1 << 30
 
 _MEMORY = ("kv_cache_memory_bytes", "gpu_memory_utilization")
 
+_SEVERAL = ("tensor_parallel_size", "pipeline_parallel_size")
+
 _OURS = {
     "model": "it is each candidate's own",
     "tokenizer": "it is each candidate's own",
@@ -55,6 +57,35 @@ def on_a_cpu(options: Mapping[str, Any], environment: Mapping[str, str]) -> dict
     if not any(name in options for name in _MEMORY) and "VLLM_CPU_KVCACHE_SPACE" not in environment:
         ours["kv_cache_memory_bytes"] = CPU_CACHE
     return ours | dict(options)
+
+
+def engine_environment(
+    given: Mapping[str, str], threads: int, device: str, options: Mapping[str, Any]
+) -> dict[str, str]:
+    """The environment of an engine: what the user has set stands.
+
+    Args:
+        given: the user's.
+        threads: that it may use on a CPU.
+        device: where the merge stands; an engine that needs one GPU gets the same.
+        options: of the engine.
+    """
+    ours = {
+        # One process schedules and computes, so the same requests make the same batches.
+        "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+        "VLLM_CPU_OMP_THREADS_BIND": "nobind",  # the threads below, on any core
+        "VLLM_NO_USAGE_STATS": "1",
+    }
+    found = {**ours, **given, "OMP_NUM_THREADS": str(threads)}
+    if allowed := given.get("VLLM_PLUGINS"):
+        found["VLLM_PLUGINS"] = f"{allowed},{PLUGIN}"
+    kind, _, number = device.partition(":")
+    alone = not any(options.get(name, 1) != 1 for name in _SEVERAL)
+    if kind == "cuda" and number and alone:
+        visible = given.get("CUDA_VISIBLE_DEVICES", "")
+        listed = [name.strip() for name in visible.split(",")] if visible else []
+        found["CUDA_VISIBLE_DEVICES"] = listed[int(number)] if listed else number
+    return found
 
 
 def known_options() -> frozenset[str]:

@@ -6,6 +6,7 @@ import pytest
 from mergekit_mo.evaluation import Evaluation
 from mergekit_mo.vllm_options import (
     CPU_CACHE,
+    engine_environment,
     engine_options,
     known_options,
     on_a_cpu,
@@ -83,3 +84,25 @@ def test_without_a_gpu_the_cache_is_small_and_nothing_is_compiled_unless_the_rec
     assert on_a_cpu({"enforce_eager": False}, {})["enforce_eager"] is False
     assert "kv_cache_memory_bytes" not in on_a_cpu({"gpu_memory_utilization": 0.2}, {})
     assert "kv_cache_memory_bytes" not in on_a_cpu({}, {"VLLM_CPU_KVCACHE_SPACE": "2"})
+
+
+def test_what_the_user_has_set_stands_in_the_engines_environment() -> None:
+    plain = engine_environment({}, 3, "cpu", {})
+    assert plain["OMP_NUM_THREADS"] == "3"
+    assert plain["VLLM_ENABLE_V1_MULTIPROCESSING"] == "0"
+    assert "CUDA_VISIBLE_DEVICES" not in plain
+    given = {"VLLM_ENABLE_V1_MULTIPROCESSING": "1", "VLLM_PLUGINS": "mine", "HOME": "/h"}
+    found = engine_environment(given, 1, "cpu", {})
+    assert found["VLLM_ENABLE_V1_MULTIPROCESSING"] == "1"
+    assert found["VLLM_PLUGINS"] == "mine,mergekit-mo", "else it could take no new weights"
+    assert found["HOME"] == "/h"
+
+
+def test_an_engine_gets_the_gpu_that_the_merge_stands_on() -> None:
+    def visible(device: str, given: dict[str, str], **options: int) -> str | None:
+        return engine_environment(given, 1, device, options).get("CUDA_VISIBLE_DEVICES")
+
+    assert visible("cuda:1", {}) == "1"
+    assert visible("cuda:1", {"CUDA_VISIBLE_DEVICES": "4, 6"}) == "6"
+    assert visible("cuda", {}) is None
+    assert visible("cuda:1", {}, tensor_parallel_size=2) is None

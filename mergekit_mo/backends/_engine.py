@@ -18,8 +18,6 @@ from multiprocessing import Pipe
 from pathlib import Path
 from typing import Any
 
-from mergekit_mo.vllm_options import PLUGIN
-
 _GLANCE = 0.2  # seconds between two looks at a process that is at work
 _PATIENCE = 5.0  # seconds in which an engine is to end by itself
 _LOG = "engine.log"
@@ -37,11 +35,11 @@ class Engine:
 
     Args:
         folder: of the engine's own files; removed with it, by the process itself if need be.
-        threads: that it may use on a CPU.
+        environment: of the process.
         program: the module that is run; it serves by `_serving`.
     """
 
-    def __init__(self, folder: Path, threads: int, program: str) -> None:
+    def __init__(self, folder: Path, environment: Mapping[str, str], program: str) -> None:
         self.folder = folder
         self._asked_at = 0  # where the log stood when something was asked last
         self._connection, theirs = Pipe()
@@ -55,7 +53,7 @@ class Engine:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 pass_fds=[theirs.fileno()],
-                env=_environment(threads),
+                env=environment,
                 start_new_session=True,  # a group to end, and no Ctrl-C from the terminal
             )
         theirs.close()
@@ -139,17 +137,3 @@ def root_cause(log: str) -> str:
 def _is_consequence(error: str) -> bool:
     """Whether an error only tells that there was another one."""
     return any(words in error for words in _CONSEQUENCES)
-
-
-def _environment(threads: int) -> Mapping[str, str]:
-    """The engine's: what the user has set stands, but for what the swap of weights needs."""
-    given = dict(os.environ)
-    ours = {
-        # One process schedules and computes, so the same requests make the same batches.
-        "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
-        "VLLM_CPU_OMP_THREADS_BIND": "nobind",  # the threads below, on any core
-        "VLLM_NO_USAGE_STATS": "1",
-    }
-    if allowed := given.get("VLLM_PLUGINS"):
-        given["VLLM_PLUGINS"] = f"{allowed},{PLUGIN}"
-    return {**ours, **given, "OMP_NUM_THREADS": str(threads)}

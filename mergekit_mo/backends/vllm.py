@@ -6,6 +6,7 @@ vocabulary, any other setting of the model or its tokenizer), or after it failed
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections import defaultdict
 from collections.abc import Sequence
@@ -24,7 +25,7 @@ from mergekit_mo.backends._checkpoint import (
 )
 from mergekit_mo.backends._engine import Engine
 from mergekit_mo.evaluation import Evaluation
-from mergekit_mo.vllm_options import engine_options
+from mergekit_mo.vllm_options import engine_environment, engine_options
 
 _MODEL, _TOKENIZER = "model", "tokenizer"  # folders within an engine's own
 
@@ -64,6 +65,8 @@ class Vllm(Backend):
             EngineError: the engine could not start, take the weights or answer; the next call
                 starts a new one.
         """
+        if not requests:
+            return []
         self.take(model, tokenizer)
         return self.answer(requests)
 
@@ -117,10 +120,11 @@ class Vllm(Backend):
     def _start(self, model: Any, tokenizer: Any) -> None:
         """Starts an engine on a model."""
         folder = roomy_folder(size_of(model))
-        self._engine = Engine(folder, self.threads, self.program)
+        options = engine_options(self.evaluation, str(model.dtype).removeprefix("torch."))
+        environment = engine_environment(os.environ, self.threads, str(model.device), options)
+        self._engine = Engine(folder, environment, self.program)
         self.started += 1
         self._mark, self._tokenizer = self._written(folder, model, tokenizer), tokenizer
-        options = engine_options(self.evaluation, str(model.dtype).removeprefix("torch."))
         where = {"pretrained": str(folder / _MODEL), "tokenizer": str(folder / _TOKENIZER)}
         trust = {"trust_remote_code": self.trust_remote_code}
         self._engine.ask("start", options | where | trust)

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -6,6 +7,10 @@ import pytest
 from mergekit_mo.backends.choice import LIVE, Chosen, choose
 from mergekit_mo.backends.vllm import Vllm
 from mergekit_mo.evaluation import Evaluation
+from mergekit_mo.identity import check_folder, open_run
+from mergekit_mo.preflight import prepare
+from mergekit_mo.problems import UserError
+from tests.toy import FLAGS, Toy
 
 AUTO = Evaluation(backend="auto")
 
@@ -47,3 +52,11 @@ def test_the_chosen_backend_is_made_for_the_run() -> None:
     made = Chosen("vllm").made(Evaluation(backend="vllm"), 3, trust_remote_code=True)
     assert isinstance(made, Vllm)
     assert (made.threads, made.trust_remote_code, made.started) == (3, True, 0)
+
+
+def test_a_run_keeps_its_backend(toy: Toy, tmp_path: Path) -> None:
+    ready = prepare(toy.recipe("kept"), FLAGS)
+    open_run(ready, tmp_path, resume=False).close()
+    check_folder(ready, tmp_path, resume=True)
+    with pytest.raises(UserError, match=r"backend \(hf then, vllm now\)"):
+        check_folder(replace(ready, backend=Chosen("vllm")), tmp_path, resume=True)

@@ -116,11 +116,12 @@ def test_an_engine_that_cannot_start_says_why(made: Made) -> None:
 
 
 DRIVER = f"""
+import os
 import time
 from pathlib import Path
 from mergekit_mo.backends._engine import Engine
 import sys
-engine = Engine(Path(sys.argv[1]), 1, "{STAND_IN}")
+engine = Engine(Path(sys.argv[1]), os.environ, "{STAND_IN}")
 print(engine.pid, engine.ask("children", None), flush=True)
 time.sleep(600)
 """
