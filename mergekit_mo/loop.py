@@ -70,7 +70,7 @@ def search(
         try:
             jobs = Dispatch(archive, executor)
             yield from _marked(_references(ready, jobs), clock)
-            yield from _marked(_candidates(ready, jobs, clock), clock)
+            yield from _marked(run_candidates(ready, jobs, clock), clock)
             yield from _marked(_holdout(ready, jobs), clock)
         finally:
             executor.close()
@@ -138,7 +138,7 @@ def _references(ready: Ready, jobs: Dispatch) -> Iterator[Event]:
         _nothing_succeeded(archive, "reference")
 
 
-def _candidates(ready: Ready, jobs: Dispatch, clock: Clock) -> Iterator[Event]:
+def run_candidates(ready: Ready, jobs: Dispatch, clock: Clock) -> Iterator[Event]:
     """Runs what is waiting, then asks and runs, until the budget is spent."""
     archive, space = jobs.archive, ready.space
     if ready.optimizer.wants_differences and archive.fact("differences") is None:
@@ -216,4 +216,4 @@ def _nothing_succeeded(archive: Archive, role: Role) -> None:
     raise UserError(f"no {role} could be scored:\n{listing}", status=1)
 
 
-__all__ = ["ARCHIVE", "Hire", "check_folder", "score", "search"]
+__all__ = ["ARCHIVE", "Hire", "check_folder", "run_candidates", "score", "search"]

@@ -23,6 +23,7 @@ class Simulated(Executor[Job, Result]):
         slots: how many workers there are.
         seconds: how long a job takes on the clock.
         driver: the clock of the search itself; `lambda: 0.0` for one that takes no time.
+        ahead: how many jobs should wait for a worker; None for every executor's own number.
     """
 
     def __init__(
@@ -31,11 +32,12 @@ class Simulated(Executor[Job, Result]):
         slots: int,
         seconds: Callable[[Job], float],
         driver: Callable[[], float] = time.perf_counter,
+        ahead: int | None = None,
     ) -> None:
         self.slots = slots
         self.now = 0.0
-        self.busy = 0.0
-        """Seconds of work that have been begun, all workers together."""
+        self.spans: list[tuple[float, float]] = []
+        """When each job began and when it ends."""
         self.running: list[Job] = []
         self._work, self._seconds, self._driver = work, seconds, driver
         self._queue: deque[Job] = deque()
@@ -43,6 +45,12 @@ class Simulated(Executor[Job, Result]):
         self._done: deque[tuple[Job, Result]] = deque()
         self._order = count()
         self._left = driver()
+        self._ahead = super().ahead if ahead is None else ahead
+
+    @property
+    def ahead(self) -> int:
+        """See `Executor.ahead`."""
+        return self._ahead
 
     def submit(self, job: Job) -> None:
         """See `Executor.submit`."""
@@ -91,7 +99,7 @@ class Simulated(Executor[Job, Result]):
             job = self._queue.popleft()
             self.running.append(job)
             took = self._seconds(job)
-            self.busy += took
+            self.spans.append((moment, moment + took))
             heapq.heappush(self._ends, (moment + took, next(self._order), job, self._work(job)))
 
 
