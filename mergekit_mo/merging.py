@@ -108,13 +108,16 @@ class Merger:
         flags: mergekit's options.
         device: where merges are computed.
         resident: where the model stands; None for the same device.
+        spread: whether the model's layers are divided among all devices of that kind.
     """
 
-    def __init__(self, flags: MergeFlags, device: str, resident: str | None = None) -> None:
+    def __init__(
+        self, flags: MergeFlags, device: str, resident: str | None = None, *, spread: bool = False
+    ) -> None:
         self.flags = flags
         self.device = device
         self.options = merge_options(flags, device)
-        self.resident = Resident(resident or device)
+        self.resident = Resident(resident or device, spread)
         self.memory = Memory(device)
         self._tokenizers: dict[str, Any] = {}
         self._stock: Stock | None = None

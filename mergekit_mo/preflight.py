@@ -81,13 +81,18 @@ class Ready:
         load_in = evaluation.load_in
         return Evaluator(
             # The whole merge waits beside the device for which it is quantised.
-            Merger(self.flags, self.device, "cpu" if load_in else None),
+            Merger(self.flags, self.device, "cpu" if load_in else None, spread=self._spread),
             Harness(self.tasks, evaluation, self._answering(), gold=self._gold_tasks()),
             self.objectives,
             self.recipe.configuration.base,
             partial(quantised, how=load_in, device=self.device) if load_in else None,
             Watch(self.contents),
         )
+
+    @property
+    def _spread(self) -> bool:
+        """Whether a model's layers are divided among a worker's GPUs."""
+        return self.workers.gpus > 1 and not self.recipe.evaluation.load_in
 
     def _answering(self) -> Backend | None:
         trust = self.flags.trust_remote_code

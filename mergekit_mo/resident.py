@@ -28,10 +28,16 @@ class MergeError(RuntimeError):
 
 
 class Resident:
-    """One causal language model on one device, and the digest of what was written into it."""
+    """One causal language model, and the digest of what was written into it.
 
-    def __init__(self, device: str) -> None:
+    Args:
+        device: where it is; of a spread one, where its inputs go first.
+        spread: whether its layers are divided among all devices of that kind that there are.
+    """
+
+    def __init__(self, device: str, spread: bool = False) -> None:
         self.device = torch.device(device)
+        self.spread = spread
         self.model: PreTrainedModel | None = None
         self._shape: str | None = None
 
@@ -48,15 +54,38 @@ class Resident:
             with no_init_weights():
                 model = AutoModelForCausalLM.from_config(config, dtype=dtype)
             model.tie_weights()
-            self.model = model.to(self.device).eval().requires_grad_(False)
+            self.model = self._placed(model).eval().requires_grad_(False)
             self._shape = shape
         return self.model
 
     def replace(self, model: PreTrainedModel) -> PreTrainedModel:
         """Takes over a module that was made elsewhere."""
-        self.model = model.to(self.device).eval().requires_grad_(False)
+        self.model = self._placed(model).eval().requires_grad_(False)
         self._shape = None  # the next merge builds its own again
         return self.model
+
+    def _placed(self, model: PreTrainedModel) -> PreTrainedModel:
+        """The module where it is to be.
+
+        Raises:
+            MergeError: the devices that it would be spread over are too small for it.
+        """
+        if not self.spread:
+            return model.to(self.device)
+        from accelerate import dispatch_model, infer_auto_device_map
+        from accelerate.utils import get_balanced_memory
+
+        whole = model._no_split_modules
+        memory = get_balanced_memory(model, no_split_module_classes=whole)
+        if self.device.type != "cpu":
+            memory.pop("cpu", None)
+        places = infer_auto_device_map(model, memory, no_split_module_classes=whole)
+        if self.device.type != "cpu" and {"cpu", "disk"} & set(places.values()):
+            what = f"the merge does not fit on {len(memory)} devices"
+            raise MergeError(f"{what}: raise --gpus-per-trial")
+        placed = dispatch_model(model, places, force_hooks=True)
+        assert isinstance(placed, PreTrainedModel)
+        return placed
 
 
 class Tensors:

@@ -191,3 +191,15 @@ def test_generation_settings_are_those_that_are_loaded_from_the_folder(
     found = generation_config(loaded.config, tmp_path if donated else None)
     expected = AutoModelForCausalLM.from_pretrained(tmp_path).generation_config
     assert found.to_dict() == expected.to_dict()
+
+
+def test_a_spread_model_takes_weights_and_answers_as_one_in_one_place_does(model: Make) -> None:
+    folder = model("llama")
+    plain, tensors = built(folder)
+    config = AutoConfig.from_pretrained(folder)
+    spread: Any = Resident("cpu", spread=True).prepare(config, torch.float32)
+    assert hasattr(spread.model.layers[0], "_hf_hook")
+    for one in (plain, spread):
+        pour(tensors, IntoModel(one))
+    ids = torch.arange(12).reshape(1, 12)
+    assert torch.equal(spread(ids).logits, plain(ids).logits)
