@@ -97,7 +97,9 @@ class _Ticket(Generic[Job]):
 @dataclass
 class _Worker:
     place: int
+    started: float
     ready: bool = False
+    missed: bool = False
     lease: int | None = None
     beats: int = -1
     seen: float = field(default=0.0)
@@ -191,7 +193,7 @@ class Crew(Executor[Job, Result]):
 
     def _start(self, place: int) -> None:
         number = next(self._numbers)
-        self._workers[number] = _Worker(place)
+        self._workers[number] = _Worker(place, time.monotonic())
         self._hands.start(number, place)
 
     def _hand_out(self) -> None:
@@ -254,6 +256,13 @@ class Crew(Executor[Job, Result]):
         if now - self._looked < self._patience * _LOOK:
             return
         self._looked = now
+        for other in self._workers.values():
+            if not (other.ready or other.missed) and now - other.started > self._patience:
+                other.missed = True
+                what = (
+                    f"a worker is not ready after {self._patience:.0f} s: it still loads its models"
+                )
+                self._notes.put(f"{what}, or the cluster has no room for it")
         for number, beats in self._hands.beats().items():
             worker = self._workers.get(number)
             if worker is None:

@@ -16,8 +16,8 @@ from mergekit_mo.problems import UserError
 class Puppets(Hands):
     """Workers that do nothing; the test reports for them."""
 
-    def __init__(self, *, fit: bool = True) -> None:
-        self.fit = fit
+    def __init__(self, *, fit: bool = True, without: Sequence[int] = ()) -> None:
+        self.fit, self.without = fit, without
         self.said: list[Report] = []
         self.given: list[tuple[int, int, Any]] = []
         self.ended: list[int] = []
@@ -26,7 +26,8 @@ class Puppets(Hands):
         self._change = threading.Condition()
 
     def start(self, worker: int, place: int) -> None:
-        del place
+        if place in self.without:
+            return
         self.alive[worker] = 0
         self.say(Report(worker, "ready") if self.fit else Report(worker, "unfit", -1, "no disk"))
 
@@ -179,6 +180,20 @@ def test_where_no_worker_can_be_made_ready_the_search_ends() -> None:
         crew.wait()
     crew.close()
     assert puppets.closed == 1
+
+
+def test_others_work_while_there_is_no_room_for_a_worker_and_that_is_told_once() -> None:
+    puppets = Puppets(without=[1])
+    crew: Crew[str, str] = Crew(puppets, 2, gave_up, patience=0.1)
+    puppets.alive.clear()  # who has never given a sign of life is not missed
+    for number, job in enumerate("abc"):
+        crew.submit(job)
+        puppets.done(number)
+    assert [crew.wait()[0] for _ in range(3)] == ["a", "b", "c"]
+    time.sleep(0.3)
+    crew.close()
+    (note,) = crew.notes()
+    assert "a worker is not ready after 0 s" in note
 
 
 def test_an_error_of_the_workers_own_is_raised_where_results_are_waited_for(
