@@ -88,7 +88,7 @@ def table(name: str) -> Table:
     if missing or memo.about is None:
         raise FileNotFoundError(f"{name}: {len(missing)} of {len(paths)} paths are not scored")
     values = _bits(memo.about, [memo.rows[key(path)] for path in paths], family)  # n x m
-    own = _bits(memo.about, [memo.rows[_parent(i)] for i in range(4)], family)  # 4 x m
+    own = _bits(memo.about, [memo.rows[parent_key(i)] for i in range(4)], family)  # 4 x m
     worst, best = own.max(axis=0), own.min(axis=0)
     scores = (worst - values) / (worst - best)  # n x m
     rows = {path: tuple(row) for path, row in zip(paths, scores.tolist(), strict=True)}
@@ -111,7 +111,8 @@ def key(path: Path) -> bytes:
     return bytes(member for member, _ in path).ljust(8, b"\xff")
 
 
-def _parent(number: int) -> bytes:
+def parent_key(number: int) -> bytes:
+    """The key of the base, number 0, or of a source."""
     return _REFERENCE[:7] + bytes([number])
 
 
@@ -136,12 +137,12 @@ def score_all(family: Family) -> Iterator[int]:
     """Scores what is missing, and yields the number of rows after each; may be stopped."""
     memo = memo_of(family)
     wanted = [path for path in every_path(family) if memo.get(key(path)) is None]
-    parents = [i for i in range(4) if memo.get(_parent(i)) is None]
+    parents = [i for i in range(4) if memo.get(parent_key(i)) is None]
     if not wanted and not parents:
         return
     live = Stacks(family)
     for i in parents:
-        memo.put(_parent(i), live.parent(i), live.about)
+        memo.put(parent_key(i), live.parent(i), live.about)
     for path in wanted:
         memo.put(key(path), live.row(path), live.about)
         yield len(memo)

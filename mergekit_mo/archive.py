@@ -209,11 +209,18 @@ class Archive:
         rows = [[s.up(_scores(t, split)[s.goal.name].value) for s in scales] for t in trials]
         return np.array(rows, dtype=float).reshape(len(rows), len(scales))
 
-    def data(self, *, auxiliary: bool = False, expressed: Mapping[str, Unit] | None = None) -> Data:
+    def data(
+        self,
+        *,
+        auxiliary: bool = False,
+        expressed: Mapping[str, Unit] | None = None,
+        partial: bool = False,
+    ) -> Data:
         """The matrices that optimizers read; failed trials are in none of them.
 
         Args:
             auxiliary: with the auxiliary objectives as the last columns.
+            partial: with stopped trials, whose scores are estimates.
             expressed: points of the space at which a reference trial lies, by the reference's
                 model; such trials are data like any other, and come first.
         """
@@ -221,7 +228,7 @@ class Archive:
         known = {**(expressed or {})}
         done = [
             *(t for t in self.references if t.status == "done" and t.origin in known),
-            *(t for t in self.candidates if t.status == "done"),
+            *(t for t in self.candidates if t.status in ("done", *("stopped",) * partial)),
         ]
         points = [known[t.origin] if t.unit is None else t.unit for t in done]
         waiting = [t for t in self.candidates if t.status == "waiting"]
@@ -234,6 +241,7 @@ class Archive:
             feasible=np.array([self.feasible(t) for t in done], dtype=bool),
             pending=np.array([t.unit for t in waiting], dtype=float).reshape(len(waiting), d),
             numbers=tuple(t.number for t in done),
+            partial=np.array([t.status == "stopped" for t in done], dtype=bool),
         )
 
     def feasible(self, trial: Trial) -> bool:
@@ -242,7 +250,11 @@ class Archive:
 
     def front(self) -> tuple[Trial, ...]:
         """The feasible candidates that no other one dominates, by their search scores."""
-        able = [t for t in self.candidates if t.status == "done" and self.feasible(t)]
+        return self.front_of(self.candidates)
+
+    def front_of(self, trials: Iterable[Trial]) -> tuple[Trial, ...]:
+        """The front of some trials; failed and stopped ones are on none."""
+        able = [t for t in trials if t.status == "done" and self.feasible(t)]
         marks = nondominated(self.matrix(able))
         return tuple(t for t, on in zip(able, marks, strict=True) if on)
 
@@ -300,7 +312,7 @@ class Archive:
             return trial
         failed = outcome.error is not None
         if split == "search":
-            status: Status = "failed" if failed else "done"
+            status: Status = "failed" if failed else "stopped" if outcome.stopped else "done"
             trial = replace(
                 trial,
                 status=status,
@@ -308,6 +320,7 @@ class Archive:
                 digest=outcome.digest,
                 error=outcome.error,
                 seconds=outcome.seconds,
+                stopped=None if failed else outcome.stopped,
             )
         else:
             trial = replace(trial, holdout=dict(outcome.scores))
@@ -346,6 +359,7 @@ def _row(trial: Trial) -> dict[str, Any]:
         "digest": trial.digest,
         "error": trial.error,
         "seconds": trial.seconds,
+        "stopped": storage.stop_text(trial.stopped),
     }
 
 

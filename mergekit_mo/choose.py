@@ -140,6 +140,7 @@ def numbered(archive: Archive, number: int) -> Choice:
     if trial.status != "done":
         died = f"failed: {(trial.error or '').partition(chr(10))[0]}"
         state = died if trial.status == "failed" else "was proposed, but has not been run"
+        state = f"was {trial.stopped.text()}" if trial.stopped else state
         raise UserError(f"trial {number} {state}; {listing}", status=2)
     return choice(archive, trial, "asked for by its number", _doubts(archive, trial, front))
 

@@ -104,6 +104,8 @@ class Lines:
         head = f"{_name(trial):>10}  {trial.seconds or 0:6.1f} s  "
         if trial.status == "failed":
             return f"{head}failed: {(trial.error or '').splitlines()[0]}"
+        if trial.stopped:
+            return f"{head}{trial.stopped.text()}"
         scores = "  ".join(f"{goal} {figure(m)}" for goal, m in trial.scores.items())
         return f"{head}{scores}{'  joins the front' if event.on_front else ''}"
 
@@ -214,7 +216,11 @@ def summary(archive: Archive, front: list[Trial]) -> Iterator[str]:
     parents = [t for t in archive.references if t.status == "done"]
     failed = sum(t.status == "failed" for t in archive.candidates)
     count = f"{len(archive.candidates)} merges"
-    yield f"{len(front)} of {count} on the front" + (f", {failed} failed" if failed else "")
+    yield (
+        f"{len(front)} of {count} on the front"
+        + (f", {failed} failed" if failed else "")
+        + (f", {races}" if (races := races_text(archive)) else "")
+    )
     scales = archive.scales
     for i, scale in enumerate(scales):
         if i not in anchored_columns(scales):
@@ -232,6 +238,16 @@ def summary(archive: Archive, front: list[Trial]) -> Iterator[str]:
             f"hypervolume, hold-out:     front {archive.hypervolume(front, 'holdout'):.4f}, "
             f"parents {archive.hypervolume(parents, 'holdout'):.4f}"
         )
+
+
+def races_text(archive: Archive) -> str:
+    """How many were stopped, and what that saved; empty where none was."""
+    stops = [t.stopped for t in archive.candidates if t.stopped]
+    if not stops:
+        return ""
+    saved = sum(stop.of - stop.asked for stop in stops)
+    asked = stops[0].of * sum(t.status in ("done", "stopped") for t in archive.candidates)
+    return f"{len(stops)} stopped early, which saved {saved / asked:.0%} of the items"
 
 
 def _name(trial: Trial) -> str:

@@ -14,6 +14,7 @@ from mergekit_mo.evaluate import Job
 from mergekit_mo.events import Event, Finished, Opened, Warned
 from mergekit_mo.executors import Executor
 from mergekit_mo.making import walk_of
+from mergekit_mo.rivals import race_of
 from mergekit_mo.trial import Split, Trial
 
 
@@ -23,11 +24,15 @@ class Dispatch:
     Args:
         archive: where outcomes go.
         executor: who runs the jobs.
+        races: whether candidates may be stopped, where the recipe has rungs.
     """
 
-    def __init__(self, archive: Archive, executor: Executor[Job, Outcome]) -> None:
+    def __init__(
+        self, archive: Archive, executor: Executor[Job, Outcome], *, races: bool = True
+    ) -> None:
         self.archive = archive
         self.executor = executor
+        self.races = races
         self._under_way: list[Job] = []
 
     def __len__(self) -> int:
@@ -41,7 +46,8 @@ class Dispatch:
     def submit(self, trials: Iterable[Trial], split: Split = "search") -> None:
         """Hands out trials that the archive has."""
         for trial in trials:
-            job = Job(trial.number, trial.config, split, walk_of(self.archive, trial))
+            race = race_of(self.archive, trial) if self.races and split == "search" else None
+            job = Job(trial.number, trial.config, split, walk_of(self.archive, trial), race)
             self._under_way.append(job)
             self.executor.submit(job)
 

@@ -10,10 +10,12 @@ import math
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from mergekit_mo.archive import Outcome
 from mergekit_mo.contents import Watch
@@ -22,7 +24,8 @@ from mergekit_mo.harness import Answers, Harness
 from mergekit_mo.layers import Walk
 from mergekit_mo.merging import Merger, as_it_is
 from mergekit_mo.objectives import Objective, Subject
-from mergekit_mo.trial import Measurement, Split
+from mergekit_mo.races import Part, Race
+from mergekit_mo.trial import Measurement, Split, Stop
 
 _NO_MEMORY = re.compile(r"(?i)out of memory|can't allocate memory|not enough memory")
 
@@ -40,12 +43,14 @@ class Job:
         config: its mergekit configuration.
         split: which items to ask.
         walk: the layers of its model; None for the merge as it is.
+        race: whom it races against; None where all items are asked.
     """
 
     number: int
     config: Mapping[str, Any]
     split: Split = "search"
     walk: Walk | None = None
+    race: Race | None = field(default=None, compare=False, repr=False)
 
 
 class Evaluator:
@@ -112,14 +117,17 @@ class Evaluator:
         self.merger = self.merger.anew()
         free_memory()
 
-    def _asked(self, model: Any, tokenizer: Any, split: Split) -> dict[str, Answers]:
+    def _asked(
+        self, bare: Subject, split: Split, items: Part | None = None
+    ) -> dict[str, Answers]:
         """Asks a model; where memory does not suffice, fewer prompts at a time.
 
         The smaller batch stays: the next model is as large. It changes scores by rounding alone.
         """
         while True:
             try:
-                return self.harness.ask(model, tokenizer, split)
+                answers = self.harness.ask(bare.model, bare.tokenizer, split, items)
+                break
             except Exception as error:
                 smaller = self.harness.backend.smaller() if out_of_memory(error) else None
                 if smaller is None:
@@ -127,6 +135,8 @@ class Evaluator:
             free_memory()  # here, where the error holds no tensor any more
             self.harness.backend, size = smaller
             self._note = f"out of memory: {size} prompts are run together from now on"
+        check_answers(answers)
+        return answers
 
     def _begin(self) -> None:
         """Lets objectives look at further models, which the first merge would put out of memory."""
@@ -158,22 +168,67 @@ class Evaluator:
         merged = self.merger.merge(job.config, job.walk)
         model = self._scored(merged.model)
         check_logits(model)
-        answers = self._asked(model, merged.tokenizer, job.split)
-        check_answers(answers)
-        subject = Subject(
+        bare = Subject(
             model,
             merged.tokenizer,
-            answers,
+            {},
             lambda: self.merger.distance(merged.model, self.base or ""),
             merge=merged.model,
         )
-        scores = {name: o.score(subject) for name, o in self.objectives.items()}
+        if job.race is None:
+            answers, scores = self._asked(bare, job.split), dict[str, Measurement]()
+            stop = None
+        else:
+            answers, scores, stop = self._raced(bare, job.race)
+        subject = replace(bare, answers=answers, memo={})
+        if stop is None:
+            rest = {name: o for name, o in self.objectives.items() if name not in scores}
+            scores |= {name: o.score(subject) for name, o in rest.items()}
         check_scores(scores)
+        scores = {name: scores[name] for name in self.objectives}
         plain = {task: found.plain() for task, found in answers.items()}
         for objective in self.objectives.values():
-            if own := objective.items(subject):
-                plain[getattr(objective, "task")]["values"] |= own  # noqa: B009
-        return Outcome(scores, plain, merged.digest, None, time.perf_counter() - start)
+            if hasattr(objective, "task") and (own := objective.items(subject)):
+                plain[objective.task]["values"] |= own
+        seconds = time.perf_counter() - start
+        return Outcome(scores, plain, merged.digest, None, seconds, stopped=stop)
+
+    def _raced(
+        self, bare: Subject, race: Race
+    ) -> tuple[dict[str, Answers], dict[str, Measurement], Stop | None]:
+        """Asks rung by rung until a rival has beaten the candidate, or all is asked.
+
+        Returns:
+            The answers; the scores that are known, all of them if it was stopped; and where it was.
+        """
+        known = {n: o.score(bare) for n, o in self.objectives.items() if not hasattr(o, "task")}
+        asked: list[dict[str, Answers]] = []
+
+        def ask(part: Part, *, told: bool) -> dict[str, NDArray[np.float64]]:
+            asked.append(self._asked(bare, "search", part))
+            subject = replace(bare, answers=asked[-1], memo={})
+            return self._values(subject, race, part) if told else {}
+
+        exact = {n: race.measures[n].sign * m.value for n, m in known.items() if n in race.goals}
+        values, rival = race.run(ask, exact)
+        answers = self.harness.joined(asked)
+        if rival is None:
+            return answers, known, None
+        count = sum(len(found.ids) for found in answers.values())
+        return answers, known | race.scores(values), Stop(count, race.plan.items, rival)
+
+    def _values(self, subject: Subject, race: Race, part: Part) -> dict[str, NDArray[np.float64]]:
+        """What the items of one part bring to each goal, in the order of the race."""
+        found = {}
+        for name, measure in race.measures.items():
+            if measure.task not in part:
+                continue
+            answers = subject.answers[measure.task]
+            own = self.objectives[name].items(subject).get(measure.metric)
+            rows = measure.values(answers.values[measure.metric] if own is None else own)
+            places = {document: i for i, document in enumerate(answers.ids)}
+            found[name] = rows[[places[document] for document in part[measure.task]]]
+        return found
 
 
 def out_of_memory(error: BaseException) -> bool:

@@ -13,6 +13,9 @@ from typing import Any, Literal
 from mergekit_mo.problems import Place, Problem, near, shown
 from mergekit_mo.references import existing_folder
 
+LEAST_RUNG = 8
+"""Items of a task, fewer than which tell nothing."""
+
 _HINTS = {
     "limit": "leave it out to use all items",
     "holdout": "holdout: 200, or 0.25 of the items used, or 0 for none",
@@ -21,6 +24,7 @@ _HINTS = {
     "load_in": "load_in: 4bit, or leave it out",
     "backend": "backend: auto",
     "vllm": "vllm: {gpu_memory_utilization: 0.6}",
+    "rungs": "rungs: [64, 192]",
 }
 
 
@@ -54,6 +58,8 @@ class Evaluation:
         load_in: `4bit` or `8bit`: the merge is quantised before it is scored; None for as it is.
         backend: `hf` for transformers on the live module, `vllm`, or `auto`.
         vllm: options of vLLM's engine.
+        rungs: numbers of items of each task after which a candidate that some trial of the front
+            beats in everything is asked no more; none for asking all.
     """
 
     limit: int | None = None
@@ -70,14 +76,16 @@ class Evaluation:
     load_in: LoadIn | None = None
     backend: str = "hf"
     vllm: Mapping[str, Any] | None = None
+    rungs: tuple[int, ...] = ()
 
     def facts(self) -> dict[str, Any]:
         """Plain JSON of all fields; device and backend are recorded apart, as they were in fact."""
         apart = ["device", "backend"]
         # Runs from before there was a choice go on.
-        apart += [key for key in ("load_in", "vllm") if not getattr(self, key)]
+        apart += [key for key in ("load_in", "vllm", "rungs") if not getattr(self, key)]
         plain = {key: value for key, value in asdict(self).items() if key not in apart}
-        return plain | {"include_path": list(self.include_path)}
+        lists = {key: list(plain[key]) for key in ("include_path", "rungs") if key in plain}
+        return plain | lists
 
 
 def read_evaluation(node: Any, place: Place, folder: Path) -> tuple[Evaluation, list[Problem]]:
@@ -96,6 +104,8 @@ def read_evaluation(node: Any, place: Place, folder: Path) -> tuple[Evaluation, 
             problems.append(Problem(at, f"evaluation has no key {key!r}", near(key, known)))
         elif what := _wrong(key, value):
             problems.append(Problem(at, f"{what}, got {shown(value)}", _HINTS.get(key, "")))
+        elif key == "rungs":
+            values[key] = tuple(value or ())
         elif key == "include_path":
             found, missing = _folders(value, at, folder)
             problems += missing
@@ -148,6 +158,10 @@ def _wrong(key: str, value: Any) -> str:
     if key == "holdout":
         right = (whole and value >= 0) or (type(value) is float and 0 <= value < 1)
         return "" if right else "expected a number of items, or a fraction below 1"
+    if key == "rungs":
+        ascend = isinstance(value, list) and all(type(v) is int for v in value)
+        right = ascend and value == sorted(set(value)) and all(v >= LEAST_RUNG for v in value)
+        return "" if right else f"expected ascending whole numbers of {LEAST_RUNG} or more"
     if key in ("apply_chat_template", "fewshot_as_multiturn"):
         return "" if isinstance(value, bool) else "expected true or false"
     if key == "load_in":

@@ -242,7 +242,8 @@ def table_text(archive: Archive, trials: Iterable[Trial]) -> str:
     """Trials as CSV: number, origin, status, each goal with its error, the hold-out likewise.
 
     The error is the standard error, and the ends of the score's 95 % interval. Where layers are
-    searched, the path comes last.
+    searched, the path comes last. Scores of a stopped trial are estimates; `stopped`
+    has how many of how many items it was asked.
     """
     names = [goal.name for goal in archive.goals]
     columns = [f"{name}{end}" for name in names for end in ("", "_stderr", "_low", "_high")]
@@ -258,6 +259,7 @@ def table_text(archive: Archive, trials: Iterable[Trial]) -> str:
             *(f"holdout_{c}" for c in columns),
             "seconds",
             "error",
+            "stopped",
             *paths,
         ]
     )
@@ -271,6 +273,7 @@ def table_text(archive: Archive, trials: Iterable[Trial]) -> str:
                 cells += ends.plain() if ends else [None, None]
         writer.writerow(
             [trial.number, trial.origin, trial.status, *cells, trial.seconds, trial.error]
+            + [f"{trial.stopped.asked}/{trial.stopped.of}" if trial.stopped else None]
             + [layers_text(archive, trial) for _ in paths]
         )
     return file.getvalue()

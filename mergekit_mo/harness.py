@@ -31,6 +31,13 @@ FEWSHOT_SEED = 1234
 """The seed of lm-eval's own command line."""
 
 _JACKKNIFE_GROUPS = 100
+_RATIOS = {
+    "bits_per_byte": ("bits_per_byte",),
+    "byte_perplexity": ("weighted_perplexity",),
+    "word_perplexity": ("weighted_perplexity",),
+    "perplexity": ("perplexity",),
+}
+"""lm-eval's aggregations of a metric, by its name, that are functions of a mean or of two sums."""
 _SAMPLING = ("temperature", "top_p", "top_k", "min_p")
 
 
@@ -173,6 +180,18 @@ class Harness:
         """Requests for the probabilities of the right answers to a task's items."""
         chat = self.evaluation.apply_chat_template
         return [r for i in ids for r in gold_requests(asked.task, asked._requests[i][0], chat)]
+
+    def joined(self, parts: Sequence[Mapping[str, Answers]]) -> dict[str, Answers]:
+        """The answers to several sets of items as those to all of them together.
+
+        Args:
+            parts: answers by task, no item twice.
+        """
+        tasks = dict.fromkeys(task for part in parts for task in part)
+        return {
+            task: _joined(self.tasks[task].task, [part[task] for part in parts if task in part])
+            for task in tasks
+        }
 
     def _run(self, model: Any, tokenizer: Any, requests: Sequence[Instance]) -> None:
         """Puts the model's response into every request."""
@@ -360,13 +379,56 @@ def _collect(task: Task, ids: Sequence[int], instances: Sequence[Instance]) -> A
             responses[name].append(filtered)
             for metric, value in task.process_results(requests[0].doc, filtered).items():
                 values[f"{metric},{name}"].append(value)
-    measured = {
-        key: measure(items, task.aggregation().get(key.rpartition(",")[0], mean))
-        for key, items in values.items()
-    }
+    measured = _measured(task, values)
     written = instances[0].request_type == "generate_until"
     texts = [[str(r.resps[0]) for r in by_item[item]] for item in order] if written else []
     return Answers(tuple(ids), responses, dict(values), measured, texts)
+
+
+def _joined(task: Task, parts: Sequence[Answers]) -> Answers:
+    """Answers to several sets of a task's items, in the order of the documents."""
+    if len(parts) == 1:
+        return parts[0]
+    ids = [number for part in parts for number in part.ids]
+    order = sorted(range(len(ids)), key=lambda i: ids[i])
+
+    def sorted_rows(rows: list[Any]) -> list[Any]:
+        return [rows[i] for i in order]
+
+    def merged(found: Sequence[Mapping[str, list[Any]]]) -> dict[str, list[Any]]:
+        return {key: sorted_rows([row for own in found for row in own[key]]) for key in found[0]}
+
+    values = merged([part.values for part in parts])
+    return Answers(
+        tuple(ids[i] for i in order),
+        merged([part.responses for part in parts]),
+        values,
+        _measured(task, values),
+        sorted_rows([text for part in parts for text in part.texts]) if parts[0].texts else (),
+        sorted_rows([number for part in parts for number in part.gold]) if parts[0].gold else (),
+        sorted_rows([row for part in parts for row in part.rows]) if parts[0].rows else (),
+    )
+
+
+def _measured(task: Task, values: Mapping[str, list[Any]]) -> dict[str, Measurement]:
+    """Every metric's aggregate with its error."""
+    return {
+        key: measure(items, task.aggregation().get(key.rpartition(",")[0], mean))
+        for key, items in values.items()
+    }
+
+
+def is_mean(task: Task, metric: str) -> bool:
+    """Whether a metric's score is a mean of what its items bring, or a function of such a mean.
+
+    Args:
+        task: with the metric.
+        metric: `metric,filter`.
+    """
+    name = metric.rpartition(",")[0]
+    aggregate = task.aggregation().get(name, mean)
+    ratio = getattr(aggregate, "__name__", "") in _RATIOS.get(name, ())
+    return aggregate is mean or ratio
 
 
 def measure(items: Sequence[Any], aggregate: Callable[[Sequence[Any]], float]) -> Measurement:

@@ -100,7 +100,7 @@ def score(ready: Ready, out: Path, candidate: Candidate) -> Trial:
         trials = archive.propose("candidate", [entry], archive.asks)
         executor: Executor[Job, Outcome] = Inline(ready.evaluator())
         try:
-            for _ in Dispatch(archive, executor).run(trials):
+            for _ in Dispatch(archive, executor, races=False).run(trials):
                 pass
         finally:
             executor.close()

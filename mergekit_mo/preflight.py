@@ -12,19 +12,19 @@ from pathlib import Path
 
 from mergekit_mo.backends import Backend
 from mergekit_mo.backends.choice import LIVE, Chosen, choose
-from mergekit_mo.binding import Allowed, bind_objectives, steering
+from mergekit_mo.binding import Allowed, Bound, bind_objectives, steering
 from mergekit_mo.budget import Budget
 from mergekit_mo.contents import Content, Watch
 from mergekit_mo.differences import differences
 from mergekit_mo.evaluate import Evaluator, goal_names
-from mergekit_mo.harness import Asked, Harness
+from mergekit_mo.harness import Asked, Harness, is_mean
 from mergekit_mo.machine import set_threads
 from mergekit_mo.merging import Merger, merge_options
 from mergekit_mo.objectives import Objective
 from mergekit_mo.optimizers import Optimizer, chosen
 from mergekit_mo.options import MergeFlags
 from mergekit_mo.pool import bind_layers
-from mergekit_mo.problems import Problem, RecipeError
+from mergekit_mo.problems import Place, Problem, RecipeError
 from mergekit_mo.quantised import obstacle, quantised
 from mergekit_mo.recipe import Recipe, read_recipe
 from mergekit_mo.sources import Size, check_sources, has_chat_template
@@ -179,7 +179,7 @@ def prepare(
     named = dict(zip(names, bound, strict=True))
     goals = {name: b for name, b in named.items() if b.choice not in recipe.auxiliary}
     problems += [*_preference(recipe, optimizer, list(goals)), *_unheeded(recipe, optimizer)]
-    problems += vllm_problems(recipe.evaluation)
+    problems += [*vllm_problems(recipe.evaluation), *_rungs(recipe, bound)]
     tasks = tuple({b.asked.name: b.asked for b in bound if b.asked}.values())
     if problems or optimizer is None:
         raise RecipeError(source, problems)
@@ -241,6 +241,35 @@ def _unheeded(recipe: Recipe, optimizer: Optimizer | None) -> list[Problem]:
     what = f"{recipe.optimizer.kind} is not steered by auxiliary objectives"
     hint = "choose another optimizer, such as mm-mo, or take them out"
     return [Problem(("search", "auxiliary"), what, hint)]
+
+
+def _rungs(recipe: Recipe, bound: Sequence[Bound]) -> list[Problem]:
+    """Goals that cannot be raced for, since some of the items do not tell the score of all."""
+    rungs = recipe.evaluation.rungs
+    if not rungs:
+        return []
+    place: Place = ("search", "evaluation", "rungs")
+    sizes = [len(b.asked.items["search"]) for b in bound if b.asked]
+    if len(bound) >= len(recipe.objectives) and not sizes:
+        what = "no objective has items, so that there is nothing to race over"
+        return [Problem(place, what, "leave the rungs out")]
+    if sizes and rungs[0] >= max(sizes):
+        what = f"the search has {max(sizes)} items of a task, and the first rung is {rungs[0]}"
+        return [Problem((*place, 0), what, "a rung stops candidates before all items are asked")]
+    return [
+        Problem(
+            b.choice.place,
+            f"{b.objective.title} cannot be raced for: its score is no mean over items",
+            "leave out evaluation: {rungs: …}, or this objective",
+        )
+        for b in bound
+        if b.asked and not _is_mean(b.objective, b.asked)
+    ]
+
+
+def _is_mean(objective: Objective, asked: Asked) -> bool:
+    own = type(objective).items is not Objective.items  # whose mean the score is
+    return own or is_mean(asked.task, str(getattr(objective, "metric", "")))
 
 
 def _no_chat_template(recipe: Recipe) -> list[Problem]:

@@ -19,11 +19,14 @@ from typing import Any, get_args
 
 from mergekit_mo.layers import Path
 from mergekit_mo.problems import UserError
-from mergekit_mo.trial import Measurement, Role, Split, Status, Trial
+from mergekit_mo.trial import Measurement, Role, Split, Status, Stop, Trial
 
 VERSION = 3
-"""Of the tables below. Version 1 had no paths, version 2 no marks; both are read, and brought up
-when they are written to."""
+"""Of the tables below. Version 1 had no paths, version 2 no marks and no stopped trials; both are
+read, and brought up when they are written to."""
+
+_ADDED = {2: "path", 3: "stopped"}
+"""The columns of trials that a version brought, texts all."""
 
 MARKED = 3
 """The first version whose rows carry marks."""
@@ -42,7 +45,7 @@ CREATE TABLE fact (name TEXT PRIMARY KEY, value TEXT NOT NULL, mark INTEGER NOT 
 CREATE TABLE trial (
     number INTEGER PRIMARY KEY, role TEXT NOT NULL, origin TEXT NOT NULL, ask INTEGER,
     unit TEXT, config TEXT NOT NULL, status TEXT NOT NULL, digest TEXT, error TEXT,
-    seconds REAL, finished REAL, path TEXT, mark INTEGER NOT NULL DEFAULT 0
+    seconds REAL, finished REAL, path TEXT, stopped TEXT, mark INTEGER NOT NULL DEFAULT 0
 );
 CREATE TABLE score (
     trial INTEGER NOT NULL REFERENCES trial, split TEXT NOT NULL, goal TEXT NOT NULL,
@@ -141,8 +144,8 @@ def upgrade(db: sqlite3.Connection, version: int) -> None:
     if version == VERSION:
         return
     with transaction(db):
-        if version < 2:
-            db.execute("ALTER TABLE trial ADD COLUMN path TEXT")
+        for later in range(version + 1, VERSION + 1):
+            db.execute(f"ALTER TABLE trial ADD COLUMN {_ADDED[later]} TEXT")
         for table in KEYS:
             db.execute(f"ALTER TABLE {table} ADD COLUMN mark INTEGER NOT NULL DEFAULT 0")
         seal = _SCHEMA.index("CREATE TABLE seal")
@@ -334,9 +337,10 @@ def read_trials(db: sqlite3.Connection, goals: Sequence[str]) -> Iterator[Trial]
 
     known = [row[1] for row in db.execute("PRAGMA table_info(trial)")]
     columns = "number, role, origin, status, config, unit, ask, digest, error, seconds, "
-    columns += "path" if "path" in known else "NULL"  # version 1, opened for reading only
+    # An older version, opened for reading only, has not all of them.
+    columns += ", ".join(name if name in known else "NULL" for name in _ADDED.values())
     for row in db.execute(f"SELECT {columns} FROM trial ORDER BY number"):
-        number, role, origin, status, config, unit, ask, digest, error, seconds, path = row
+        number, role, origin, status, config, unit, ask, digest, error, seconds, path, stop = row
         point = json.loads(unit)
         trial = Trial(
             number,
@@ -352,6 +356,7 @@ def read_trials(db: sqlite3.Connection, goals: Sequence[str]) -> Iterator[Trial]
             error=error,
             seconds=seconds,
             path=None if path is None else read_path(path),
+            stopped=None if stop is None else Stop(*json.loads(stop)),
         )
         _check(trial, goals)
         yield trial
@@ -383,6 +388,11 @@ def _plausible(m: Measurement) -> bool:
     """Whether a measurement is one of finite numbers."""
     numbers = [x for x in (m.value, m.stderr, m.n) if x is not None]
     return all(isinstance(x, int | float) and math.isfinite(x) for x in numbers)
+
+
+def stop_text(stop: Stop | None) -> str | None:
+    """Where a race ended, as the text that is stored."""
+    return None if stop is None else json.dumps([stop.asked, stop.of, stop.by])
 
 
 def path_text(path: Path | None) -> str | None:

@@ -16,7 +16,7 @@ from mergekit_mo.layers import Path
 from mergekit_mo.pareto import Matrix
 
 Role = Literal["reference", "candidate"]
-Status = Literal["waiting", "done", "failed"]
+Status = Literal["waiting", "done", "failed", "stopped"]
 Split = Literal["search", "holdout"]
 SPLITS: tuple[Split, Split] = ("search", "holdout")
 
@@ -63,6 +63,25 @@ class Measurement:
 
 
 @dataclass(frozen=True)
+class Stop:
+    """Where a race ended for a trial.
+
+    Attributes:
+        asked: items that it answered, of all tasks.
+        of: items that there are.
+        by: the number of the trial that beats it in everything.
+    """
+
+    asked: int
+    of: int
+    by: int
+
+    def text(self) -> str:
+        """For people."""
+        return f"stopped at {self.asked} of {self.of} items, beaten by trial {self.by}"
+
+
+@dataclass(frozen=True)
 class Trial:
     """A merge with its scores, or with the error that it died of.
 
@@ -70,7 +89,8 @@ class Trial:
         number: its place in the order of proposals, references first.
         role: `reference` for the base and the sources as they are, else `candidate`.
         origin: who proposed it; for a reference, the model.
-        status: `waiting` until it is run.
+        status: `waiting` until it is run; `stopped` where a race ended before all items were asked,
+            so that its scores are estimates and it is no match for the front.
         config: the mergekit configuration of the merge.
         unit: its point of the space; None for a reference.
         ask: which ask proposed it; None for references and the first candidates.
@@ -80,6 +100,7 @@ class Trial:
         error: what it died of.
         seconds: what it took to merge and to score.
         path: its layers, of the merge and of sources; None where the search leaves them alone.
+        stopped: where its race ended, if it is stopped.
     """
 
     number: int
@@ -95,6 +116,7 @@ class Trial:
     error: str | None = None
     seconds: float | None = None
     path: Path | None = None
+    stopped: Stop | None = None
 
 
 @dataclass(frozen=True)
@@ -108,6 +130,7 @@ class Outcome:
         error: what the trial died of, or None.
         seconds: how long it took.
         note: what the user should know of it besides.
+        stopped: where its race ended, if it did before all items were asked.
     """
 
     scores: Mapping[str, Measurement]
@@ -116,6 +139,7 @@ class Outcome:
     error: str | None
     seconds: float
     note: str | None = None
+    stopped: Stop | None = None
 
 
 @dataclass(frozen=True)
@@ -129,6 +153,7 @@ class Data:
         feasible: `n` marks: every threshold is kept.
         pending: `k x d` points that are proposed but not finished.
         numbers: `n`, which trials they are.
+        partial: `n` marks: of a stopped trial, whose scores are estimates with the error `Yvar`.
     """
 
     X: Matrix
@@ -137,3 +162,4 @@ class Data:
     feasible: NDArray[np.bool_]
     pending: Matrix
     numbers: tuple[int, ...]
+    partial: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, dtype=bool))

@@ -11,7 +11,7 @@ from mergekit_mo.archive import Archive, Outcome
 from mergekit_mo.layers import Layers
 from mergekit_mo.problems import UserError
 from mergekit_mo.space import Candidate
-from mergekit_mo.trial import Goal, Measurement, Trial
+from mergekit_mo.trial import Goal, Measurement, Stop, Trial
 
 GOALS = [Goal("accuracy", True), Goal("bits", False)]
 ANSWERS = {"task": [[i, i % 2 == 0, "said"] for i in range(200)]}
@@ -296,6 +296,7 @@ def make_old(path: Path) -> tuple[Trial, ...]:
     trials = fill(path)
     with sqlite3.connect(path) as db:
         db.execute("ALTER TABLE trial DROP COLUMN path")
+        db.execute("ALTER TABLE trial DROP COLUMN stopped")
         db.execute("DROP TABLE seal")
         for table in storage.KEYS:
             db.execute(f"ALTER TABLE {table} DROP COLUMN mark")
@@ -321,3 +322,17 @@ def test_an_archive_from_before_there_were_paths_can_be_gone_on_with(path: Path)
         assert archive.trials[:-1] == trials
         assert archive.trials[-1].path == ((0, 0),)
         assert archive.fact("schema") == 3
+
+
+def test_a_stopped_trial_is_kept_as_one_and_is_on_no_front(path: Path) -> None:
+    stop = Stop(8, 32, 1)
+    with Archive.create(path, GOALS, {}) as archive:
+        archive.propose("candidate", [(Candidate((0.1,), "sobol"), {})])
+        scores = {goal.name: Measurement(1.0, 0.1, 8) for goal in GOALS}
+        archive.finish(0, Outcome(scores, {}, "d", None, 1.0, stop), 0.0)
+    with Archive.open(path) as archive:
+        (trial,) = archive.candidates
+        assert (trial.status, trial.stopped) == ("stopped", stop)
+        assert archive.front() == ()
+        assert archive.data().numbers == ()
+        assert archive.data(partial=True).numbers == (0,)

@@ -160,7 +160,7 @@ def dump(out: Path) -> Mapping[str, list[Any]]:
     """Every row of a run's archive, but for what the clock wrote and where the recipe lies."""
     columns = {
         "fact": "name, value",
-        "trial": "number, role, origin, ask, unit, path, config, status, digest, error",
+        "trial": "number, role, origin, ask, unit, path, config, status, digest, error, stopped",
         "score": "trial, split, goal, value, stderr, n",
         "answers": "trial, split, task, checksum, body",
         "opening": "number, trial",

@@ -120,6 +120,10 @@ def _trial(archive: Archive, trial: Trial) -> dict[str, Any]:
     return own | {"scores": with_ends(trial.scores), "holdout": with_ends(trial.holdout)}
 
 
+def _stopped(archive: Archive) -> int:
+    return sum(t.status == "stopped" for t in archive.candidates)
+
+
 def _narration(archive: Archive, run: Path, front: list[Trial]) -> list[str]:
     """How many of how many, and what to do next."""
     trials = archive.candidates
@@ -127,6 +131,7 @@ def _narration(archive: Archive, run: Path, front: list[Trial]) -> list[str]:
     waiting = sum(t.status == "waiting" for t in trials)
     line = f"{len(front)} of {len(trials)} merges on the front"
     line += (f", {failed} failed" if failed else "") + (f", {waiting} waiting" if waiting else "")
+    line += f", {stopped} stopped early" if (stopped := _stopped(archive)) else ""
     if not front:
         return [line]
     from mergekit_mo.advances import advances

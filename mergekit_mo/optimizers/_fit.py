@@ -60,7 +60,12 @@ class Hyperparameters:
 
 
 def fit(
-    X: Tensor, y: Tensor, kernel: Kernel, iterations: int, noise: Tensor | None = None
+    X: Tensor,
+    y: Tensor,
+    kernel: Kernel,
+    iterations: int,
+    noise: Tensor | None = None,
+    more: Tensor | None = None,
 ) -> Hyperparameters:
     """The most probable hyperparameters.
 
@@ -70,8 +75,9 @@ def fit(
         kernel: the shape that is expected.
         iterations: the most that L-BFGS may take.
         noise: `n` known variances; None for one that is learnt.
+        more: `n` known variances that come on top of one that is learnt; None for none.
     """
-    fitted = _Process(X, y, kernel, noise)
+    fitted = _Process(X, y, kernel, noise, more)
     start = fitted.start()
     lows = np.full(len(start), math.log(_LEAST_LENGTHSCALE))
     highs = np.full(len(start), math.log(_MOST))
@@ -89,15 +95,23 @@ def fit(
     best = found.x if np.isfinite(found.fun) and found.fun < fitted.loss(start)[0] else start
     theta = torch.tensor(best, dtype=torch.double)
     d = X.shape[1]
-    variance = theta[d].exp().expand(len(X)).clone() if noise is None else noise
+    variance = fitted.noises(theta[d])
     return Hyperparameters(theta[:d].exp(), variance, float(theta[-1]), fitted.loss(best)[0])
 
 
 class _Process:
     """The negative log posterior of `(log lengthscales, log noise if it is learnt, mean)`."""
 
-    def __init__(self, X: Tensor, y: Tensor, kernel: Kernel, noise: Tensor | None) -> None:
+    def __init__(
+        self,
+        X: Tensor,
+        y: Tensor,
+        kernel: Kernel,
+        noise: Tensor | None,
+        more: Tensor | None = None,
+    ) -> None:
         self.y, self.noise = y, noise
+        self.more = torch.zeros(len(y), dtype=torch.double) if more is None else more
         self.apart = (X.T[:, :, None] - X.T[:, None, :]).square()  # d x n x n
         self.locations = kernel.locations()  # d
         self.matern = kernel.matern
@@ -108,13 +122,17 @@ class _Process:
         noise = [] if self.noise is not None else [_NOISE[0] - _NOISE[1] ** 2]
         return np.array([*modes.tolist(), *noise, 0.0])
 
+    def noises(self, learnt: Tensor) -> Tensor:
+        """The `n` variances of noise, given the logarithm of the one that is learnt."""
+        return self.more + learnt.exp() if self.noise is None else self.noise
+
     def loss(self, theta: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
         """The loss and its gradient; infinite where the covariance has no Cholesky factor."""
         n, d = len(self.y), len(self.locations)
         at = torch.from_numpy(np.asarray(theta, dtype=float))
         scaled = self.apart / (2 * at[:d]).exp()[:, None, None]  # d x n x n
         K, slope = self._covariance(scaled.sum(0))  # n x n, n x n
-        noise = at[d].exp().expand(n) if self.noise is None else self.noise
+        noise = self.noises(at[d])
         factor, failed = torch.linalg.cholesky_ex(K + torch.diag(noise + _JITTER))
         if failed:
             return float("inf"), np.zeros(len(theta))

@@ -87,6 +87,6 @@ def standing(archive: Archive, trials: Sequence[Trial]) -> Standing:
 
 
 def _counts(trial: Trial) -> bool:
-    if trial.status == "waiting":
+    if trial.status in ("waiting", "stopped"):
         return True
     return trial.status == "done" and all(math.isfinite(m.value) for m in trial.scores.values())

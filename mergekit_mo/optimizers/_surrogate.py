@@ -159,9 +159,10 @@ def learn(data: Data, scales: Sequence[Scale], learning: Learning) -> Surrogate 
     points = torch.tensor(X, dtype=torch.double)  # n x d
     scores = torch.tensor((Y - centre) / width, dtype=torch.double)  # n x m
     variances = torch.tensor(data.Yvar[rows][:, columns] / width**2, dtype=torch.double)  # n x m
+    partial = torch.from_numpy(data.partial[rows]) if len(data.partial) else None  # n
     units = (least - centre) / width
     fits = [
-        _fitted(points, y, variance, learning)
+        _fitted(points, y, variance, learning, partial)
         for y, variance in zip(scores.T, variances.T, strict=True)
     ]
     outputs = torch.stack([warp.there(y) for (warp, _), y in zip(fits, scores.T, strict=True)], -1)
@@ -226,7 +227,7 @@ def _least(scale: Scale) -> float:
 
 
 def _fitted(
-    X: Tensor, y: Tensor, variances: Tensor, learning: Learning
+    X: Tensor, y: Tensor, variances: Tensor, learning: Learning, partial: Tensor | None = None
 ) -> tuple[Warp, Hyperparameters]:
     """The most probable warp of an objective, and its process' hyperparameters.
 
@@ -235,13 +236,18 @@ def _fitted(
         y: `n` scores in standard deviations.
         variances: `n`, of the scores; NaN where unknown.
         learning: how to.
+        partial: `n` marks of estimates, whose variances come on top of a learnt noise.
     """
     kernel = Kernel(learning.stretch or (1.0,) * X.shape[1], learning.matern)
     noise = _known_noise(variances, learning.noise)
+    more = None
+    if noise is None and partial is not None and bool(partial.any()):
+        more = torch.where(partial & variances.isfinite(), variances, 0.0)
     best = None
     for warp in warps(y) if learning.warp else [UNWARPED]:
         stretched = None if noise is None else noise * warp.slope(y).square()
-        h = fit(X, warp.there(y), kernel, learning.iterations, stretched)
+        above = None if more is None else more * warp.slope(y).square()
+        h = fit(X, warp.there(y), kernel, learning.iterations, stretched, above)
         # The density of the scores themselves, so that warps can be compared.
         evidence = len(y) * (float(warp.slope(y).log().mean()) - h.loss)
         if best is not None and evidence < best[0] + (EVIDENCE if best[1] is UNWARPED else 0):

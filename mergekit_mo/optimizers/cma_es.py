@@ -96,10 +96,15 @@ class CMAES(Optimizer):
         if len(weights) != len(archive.goals):
             raise ValueError(f"{len(weights)} weights for {len(archive.goals)} objectives")
         full = generations(told(space, archive), size)
-        over = list(takewhile(lambda group: all(t.status == "done" for t in group), full))
-        done = [t for group in over for t in group]
+        over = list(
+            takewhile(lambda group: all(t.status in ("done", "stopped") for t in group), full)
+        )
+        ended = [t for group in over for t in group]
+        done = [t for t in ended if t.status == "done"]
         places = standing(archive, done).ranks(weights)
-        ranks = {t.number: float(p) for t, p in zip(done, places, strict=True)}
+        # Something on the front beats those that were stopped in everything.
+        ranks = {t.number: float(len(done)) for t in ended}
+        ranks |= {t.number: float(p) for t, p in zip(done, places, strict=True)}
         strategy = _Strategy(space, size, self.sigma, seed)
         for group in over:
             strategy.tell(group, [ranks[t.number] for t in group])

@@ -95,7 +95,7 @@ class QLogNEHVI(Optimizer):
         tried = [t for t in archive.candidates if t.status != "failed"]
         first = min(count, max(0, initial - len(tried)))
         found = spread(space, archive, first, seed, "sobol")
-        finished = sum(t.status == "done" for t in tried)
+        finished = sum(t.status in ("done", "stopped") for t in tried)
         if len(found) < count and finished >= max(2, initial // 2):
             found += self._informed(space, archive, found, count - len(found), seed)
         taken = [candidate.unit for candidate in found]
@@ -121,7 +121,9 @@ class QLogNEHVI(Optimizer):
         rng = np.random.default_rng(second)
         new: list[Candidate] = []
         with surrogates.private_randomness(first):
-            data = archive.data(auxiliary=True, expressed=sources)
+            # Item by item, only those can be compared that answered the same ones.
+            partial = self.noise != "items"
+            data = archive.data(auxiliary=True, expressed=sources, partial=partial)
             scales = archive.steering_scales
             if self.noise == "items":
                 data = _with_item_noise(data, scales, archive)

@@ -92,7 +92,9 @@ def _trials(
             "origin": trial.origin,
             "label": called[trial.origin] if trial.role == "reference" else str(trial.number),
             "status": trial.status,
-            "scores": _scores(trial.scores, names),
+            # Estimates are no match for scores: the page's pictures are of scores.
+            "scores": None if trial.stopped else _scores(trial.scores, names),
+            "stopped": trial.stopped.text() if trial.stopped else None,
             "holdout": _scores(trial.holdout, names),
             "values": _values(trial, columns),
             "front": trial.number in members,

@@ -90,7 +90,7 @@ R.duration = (s) => {
 // What a trial is, in words.
 R.kind = (t) => {
   if (t.role === "reference") return t.status === "done" ? "parent" : `parent, ${t.status}`;
-  if (t.status !== "done") return t.status;
+  if (t.status !== "done") return t.stopped ?? t.status;
   if (t.front) return "on the front";
   return t.feasible ? "dominated" : "beyond a threshold";
 };
