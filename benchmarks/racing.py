@@ -205,7 +205,7 @@ def _play(found: Pool, archive: Archive, row: Row, seed: int) -> int:
             count = sum(len(own) for own in values.values())
             stop = Stop(count, race.plan.items, rival)
             archive.finish(
-                trial.number, Outcome(race.scores(values), {}, None, None, 0.0, stop), 0.0
+                trial.number, Outcome(race.scores(values), {}, None, None, 0.0, stopped=stop), 0.0
             )
             return count
     archive.finish(trial.number, search, 0.0)

@@ -117,9 +117,7 @@ class Evaluator:
         self.merger = self.merger.anew()
         free_memory()
 
-    def _asked(
-        self, bare: Subject, split: Split, items: Part | None = None
-    ) -> dict[str, Answers]:
+    def _asked(self, bare: Subject, split: Split, items: Part | None = None) -> dict[str, Answers]:
         """Asks a model; where memory does not suffice, fewer prompts at a time.
 
         The smaller batch stays: the next model is as large. It changes scores by rounding alone.

@@ -329,7 +329,7 @@ def test_a_stopped_trial_is_kept_as_one_and_is_on_no_front(path: Path) -> None:
     with Archive.create(path, GOALS, {}) as archive:
         archive.propose("candidate", [(Candidate((0.1,), "sobol"), {})])
         scores = {goal.name: Measurement(1.0, 0.1, 8) for goal in GOALS}
-        archive.finish(0, Outcome(scores, {}, "d", None, 1.0, stop), 0.0)
+        archive.finish(0, Outcome(scores, {}, "d", None, 1.0, stopped=stop), 0.0)
     with Archive.open(path) as archive:
         (trial,) = archive.candidates
         assert (trial.status, trial.stopped) == ("stopped", stop)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,9 +22,14 @@ BUDGET = 7
 
 
 def recipe(toy: Toy, name: str, rungs: list[int], **search: object) -> Path:
-    evaluation = {"limit": 32, "holdout": 4, "batch_size": 8}
-    evaluation |= {"rungs": rungs} if rungs else {}  # type: ignore[dict-item]
-    own = {"objectives": GOALS, "evaluation": evaluation, "budget": BUDGET, **search}
+    evaluation: dict[str, Any] = {"limit": 32, "holdout": 4, "batch_size": 8}
+    evaluation |= {"rungs": rungs} if rungs else {}
+    own: dict[str, Any] = {
+        "objectives": GOALS,
+        "evaluation": evaluation,
+        "budget": BUDGET,
+        **search,
+    }
     return toy.recipe(name, **own)
 
 

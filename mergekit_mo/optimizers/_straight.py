@@ -29,6 +29,6 @@ def straight_trials(space: Space, archive: Archive) -> Iterator[Archive]:
             (copy,) = view.propose(trial.role, [(known, trial.config)], trial.ask)
             if trial.status != "waiting":
                 scores, digest, error = trial.scores, trial.digest, trial.error
-                outcome = Outcome(scores, {}, digest, error, 0.0, trial.stopped)
+                outcome = Outcome(scores, {}, digest, error, 0.0, stopped=trial.stopped)
                 view.finish(copy.number, outcome, 0.0)
         yield view
