@@ -30,7 +30,7 @@ class _Maker:
         self.method = method
         self.models = models
         self.at = at
-        self.merger = Merger(MergeFlags(device="cpu"), "cpu")
+        self.merger = Merger(MergeFlags(device="cpu"), "cpu", orders=2**32)
         self._draw = np.random.default_rng(0)
 
     def _config(self) -> dict[str, Any]:

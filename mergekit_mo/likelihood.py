@@ -46,9 +46,11 @@ def score_tokens(model: PreTrainedModel, plan: Plan) -> tuple[torch.Tensor, torc
             continue
         likely = torch.log_softmax(logits, dim=-1)
         values = values.to(likely.dtype)
-        values[call.slots] = likely[call.rows, call.targets]
+        # The head of a model that is divided among devices stands on the last of them.
+        rows, targets = call.rows.to(likely.device), call.targets.to(likely.device)
+        values[call.slots] = likely[rows, targets].to(values.device)
         if call.greedy:
-            equal[call.slots] = likely.argmax(dim=-1)[call.rows] == call.targets
+            equal[call.slots] = (likely.argmax(dim=-1)[rows] == targets).to(equal.device)
     return values, equal
 
 
@@ -85,7 +87,7 @@ def _logits(
     if cache is not None and call.keeps >= 0:
         roots[call.keeps] = cache
     if not reduced:
-        logits = logits.reshape(-1, logits.shape[-1])[wanted]
+        logits = logits.reshape(-1, logits.shape[-1])[wanted.to(logits.device)]
     return logits.reshape(len(wanted), -1) if len(call.wanted) else None
 
 
@@ -101,7 +103,8 @@ def _only(model: PreTrainedModel, wanted: torch.Tensor) -> Iterator[list[bool]]:
     def select(_module: Any, given: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
         hidden, *rest = given
         done.append(True)
-        return hidden.reshape(-1, hidden.shape[-1])[wanted].unsqueeze(0), *rest
+        chosen = hidden.reshape(-1, hidden.shape[-1])[wanted.to(hidden.device)]
+        return chosen.unsqueeze(0), *rest
 
     handle = head.register_forward_pre_hook(select)
     try:

@@ -30,6 +30,13 @@ def set_threads(count: int) -> None:
     torch.set_num_threads(count)
 
 
+def free_memory() -> int:
+    """Bytes of main memory that could be had now without swapping; 0 where nothing tells."""
+    import psutil
+
+    return int(psutil.virtual_memory().available)
+
+
 @contextmanager
 def one_thread() -> Iterator[None]:
     """Gives torch and every BLAS one thread for a block, and what they had back after it.

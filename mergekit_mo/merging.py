@@ -40,6 +40,7 @@ from transformers import PretrainedConfig, PreTrainedModel
 
 from mergekit_mo.layers import Kinds, Walk
 from mergekit_mo.options import OURS_ALONE, MergeFlags
+from mergekit_mo.orders import Orders
 from mergekit_mo.resident import (
     Collected,
     DistanceTo,
@@ -109,16 +110,24 @@ class Merger:
         device: where merges are computed.
         resident: where the model stands; None for the same device.
         spread: whether the model's layers are divided among all devices of that kind.
+        orders: bytes that sorted orders of deltas may take from merge to merge.
     """
 
     def __init__(
-        self, flags: MergeFlags, device: str, resident: str | None = None, *, spread: bool = False
+        self,
+        flags: MergeFlags,
+        device: str,
+        resident: str | None = None,
+        *,
+        spread: bool = False,
+        orders: int = 0,
     ) -> None:
         self.flags = flags
         self.device = device
         self.options = merge_options(flags, device)
         self.resident = Resident(resident or device, spread)
         self.memory = Memory(device)
+        self.orders = Orders(0 if self.options.multi_gpu else orders)
         self._tokenizers: dict[str, Any] = {}
         self._stock: Stock | None = None
         LoaderCache().loaders.clear()  # it outlives runs, and is keyed by the path alone
@@ -231,7 +240,7 @@ class Merger:
         ]
         if plan.build_tokenizer:
             targets.append(plan.build_tokenizer)
-        with seeded(self.flags.random_seed):
+        with seeded(self.flags.random_seed), self.orders.at_hand():
             for _ in self._executor(targets).run(quiet=True):
                 pass
 

@@ -37,6 +37,7 @@ def plan_facts(ready: Ready) -> dict[str, Any]:
         "answers_holdout_each": items["holdout"],
         "parameters": ready.size.parameters if ready.size else None,
         "checkpoint_bytes": ready.size.checkpoints if ready.size else None,
+        "kept_bytes": ready.kept_orders(),
         "device": ready.device,
         "threads": ready.threads,
         "workers": ready.workers.count or 1,
@@ -66,6 +67,8 @@ def plan_text(ready: Ready) -> str:
             f"size: {facts['parameters']:,} parameters a merge, "
             f"{facts['checkpoint_bytes'] / 1e9:.2f} GB of sources; no merge goes to disk"
         )
+    if facts["kept_bytes"]:
+        rows.append(f"kept between merges: {facts['kept_bytes'] / 1e9:.2f} GB of sorted deltas")
     many = f"{facts['workers']} workers, each on " if facts["workers"] > 1 else ""
     rows.append(f"on: {many}{facts['device']}, {facts['threads']} threads")
     rows.append(f"answers by: {ready.backend}")

@@ -18,11 +18,12 @@ from mergekit_mo.contents import Content, Watch
 from mergekit_mo.differences import differences
 from mergekit_mo.evaluate import Evaluator, goal_names
 from mergekit_mo.harness import Asked, Harness, is_mean
-from mergekit_mo.machine import set_threads
+from mergekit_mo.machine import free_memory, set_threads
 from mergekit_mo.merging import Merger, merge_options
 from mergekit_mo.objectives import Objective
 from mergekit_mo.optimizers import Optimizer, chosen
 from mergekit_mo.options import MergeFlags
+from mergekit_mo.orders import orders_bytes
 from mergekit_mo.pool import bind_layers
 from mergekit_mo.problems import Place, Problem, RecipeError
 from mergekit_mo.quantised import obstacle, quantised
@@ -81,7 +82,13 @@ class Ready:
         load_in = evaluation.load_in
         return Evaluator(
             # The whole merge waits beside the device for which it is quantised.
-            Merger(self.flags, self.device, "cpu" if load_in else None, spread=self._spread),
+            Merger(
+                self.flags,
+                self.device,
+                "cpu" if load_in else None,
+                spread=self._spread,
+                orders=self.kept_orders(),
+            ),
             Harness(self.tasks, evaluation, self._answering(), gold=self._gold_tasks()),
             self.objectives,
             self.recipe.configuration.base,
@@ -93,6 +100,22 @@ class Ready:
     def _spread(self) -> bool:
         """Whether a model's layers are divided among a worker's GPUs."""
         return self.workers.gpus > 1 and not self.recipe.evaluation.load_in
+
+    def kept_orders(self) -> int:
+        """Bytes of sorted orders that are kept between merges.
+
+        None are where they would take more than a quarter of the free memory, or the merge is not
+        on this one processor.
+        """
+        if self.size is None or self.device != "cpu" or (self.workers.count or 1) > 1:
+            return 0
+        configuration = self.recipe.configuration
+        deltas = len(set(configuration.sources) - {configuration.base})
+        needed = max(
+            orders_bytes(method.name, self.size.parameters, deltas)
+            for method in configuration.methods
+        )
+        return needed if needed <= free_memory() // 4 else 0
 
     def _answering(self) -> Backend | None:
         trust = self.flags.trust_remote_code

@@ -356,6 +356,38 @@ def test_a_model_that_walks_or_fails_leaves_nothing_to_reuse_wrongly(
     assert_same(merger, good, tmp_path / "straight")
 
 
+def counted(function: Callable[..., Any], calls: list[int]) -> Callable[..., Any]:
+    def called(*args: Any, **kwargs: Any) -> Any:
+        calls.append(1)
+        return function(*args, **kwargs)
+
+    return called
+
+
+@pytest.mark.parametrize("method", ["ties", "breadcrumbs", "della"])
+def test_orders_that_are_kept_change_no_bit(
+    method: str, trio: Callable[..., list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With bfloat16 many magnitudes are equal: the order among them counts too."""
+    sources = trio(layers=1, hidden=64, dtype="bfloat16")
+    merger = Merger(MergeFlags(), "cpu", orders=2**22)
+    one, other = METHODS[method](sources), METHODS[method](sources)
+    for entry in other["models"]:
+        entry["parameters"] |= {"weight": 0.9, "density": 0.45}
+    merger.merge(one)
+    assert 0 < merger.orders.kept <= 2**22
+    sorts: list[int] = []
+    for name in ("argsort", "sort"):
+        monkeypatch.setattr(torch, name, counted(getattr(torch, name), sorts))
+    digest = merger.merge(other).digest
+    assert not sorts
+    assert digest == folder_digest(write(other, tmp_path / "out"))
+    assert len(sorts) > 5
+    none = Merger(MergeFlags(), "cpu", orders=8)
+    assert none.merge(other).digest == digest
+    assert none.orders.kept == 0
+
+
 def test_the_module_is_kept_while_the_shape_stays(
     merger: Merger, trio: Callable[..., list[str]]
 ) -> None:
