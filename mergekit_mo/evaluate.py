@@ -245,7 +245,7 @@ def check_logits(model: Any) -> None:
     if not isinstance(model, torch.nn.Module):
         return
     with torch.inference_mode():
-        logits = model(torch.arange(_PROBE, device=model.device)[None]).logits
+        logits = model(torch.arange(_PROBE)[None].to(str(model.device))).logits
     if not bool(
         (torch.nan_to_num(logits, nan=math.inf, posinf=math.inf, neginf=0.0) < math.inf).all()
     ):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 from numpy.random import SeedSequence
 
-from mergekit_mo import dispatch, export, files, identity, loop, storage
+from mergekit_mo import export, files, identity, loop, storage
 from mergekit_mo.archive import Archive, Outcome
 from mergekit_mo.evaluate import Job
 from mergekit_mo.optimizers import Optimizer, chosen
@@ -94,7 +94,7 @@ class Told(Optimizer):
 
     def ask(
         self, space: Space, archive: Archive, count: int, seed: SeedSequence
-    ) -> Sequence[Candidate]:
+    ) -> list[Candidate]:
         """Asks."""
         self.step("ask")
         found = self.inner.ask(space, archive, count, seed)
@@ -170,7 +170,7 @@ def stepping(step: Step) -> Iterator[None]:
             patch.setattr(module, "put_in_place", placing)
         patch.setattr(os, "fsync", syncing)
         patch.setattr(export, "draw_front", lambda _: b"a picture")
-        patch.setattr(dispatch.time, "time", lambda: 0.0)
+        patch.setattr("mergekit_mo.dispatch.time.time", lambda: 0.0)
         yield
 
 

@@ -5,12 +5,7 @@ Rule: every test is a promise that the search relies on; none says how good an o
 
 from __future__ import annotations
 
-import json
-import os
-import pickle
 import random
-import subprocess
-import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -22,6 +17,7 @@ from mergekit_mo.archive import Archive
 from mergekit_mo.layers import MERGE, Layers
 from mergekit_mo.optimizers import Optimizer
 from mergekit_mo.space import Candidate, Space
+from mergekit_mo.testing.fresh import ask_fresh
 from mergekit_mo.testing.planted import (
     MIXED,
     WHOLE,
@@ -36,53 +32,8 @@ from mergekit_mo.testing.planted import (
 )
 
 
-def ask_fresh(optimizer: Optimizer, space: Space, seed: int, hash_seed: int) -> list[Candidate]:
-    """What an optimizer proposes after ten planted trials, in a new process.
-
-    Args:
-        optimizer: of a class that another process can import.
-        space: where candidates come from.
-        seed: of the ask.
-        hash_seed: that process's PYTHONHASHSEED.
-    """
-    environment = {
-        **os.environ,
-        "PYTHONHASHSEED": str(hash_seed),
-        "PYTHONPATH": os.pathsep.join(p for p in sys.path if p),
-    }
-    done = subprocess.run(
-        [sys.executable, "-c", f"from {__name__} import answer; answer()"],
-        input=pickle.dumps((optimizer, space, seed, _threads())),
-        env=environment,
-        capture_output=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr.decode()
-    lines = done.stdout.decode().splitlines()
-    return [
-        Candidate(tuple(unit), origin, path and tuple(map(tuple, path)))
-        for unit, origin, path in json.loads(lines[-1])
-    ]
-
-
-def answer() -> None:
-    """The other side of `ask_fresh`: from standard input to standard output."""
-    optimizer, space, seed, threads = pickle.load(sys.stdin.buffer)
-    if threads:
-        import torch
-
-        torch.set_num_threads(threads)
-    found = _ask_planted(optimizer, space, seed)
-    print(json.dumps([[c.unit, c.origin, c.path] for c in found]))
-
-
-def _threads() -> int:
-    """Torch's number of threads, on which the last bits depend; 0 where torch is not in use."""
-    torch = sys.modules.get("torch")
-    return 0 if torch is None else int(torch.get_num_threads())
-
-
-def _ask_planted(optimizer: Optimizer, space: Space, seed: int) -> list[Candidate]:
+def ask_planted(optimizer: Optimizer, space: Space, seed: int) -> list[Candidate]:
+    """What an optimizer proposes after ten planted trials."""
     with planted(space, make_goals(2), ridge(2), 10, failed=[4], waiting=1) as archive:
         return optimizer.ask(space, archive, 2, SeedSequence((seed, 3)))
 
@@ -168,26 +119,26 @@ class OptimizerSuite:
         self, optimizer: Optimizer, space: Space
     ) -> None:
         """No hidden state."""
-        assert _ask_planted(optimizer, space, 1) == _ask_planted(optimizer, space, 1)
+        assert ask_planted(optimizer, space, 1) == ask_planted(optimizer, space, 1)
 
     def test_another_process_gives_the_same_candidates(
         self, optimizer: Optimizer, space: Space
     ) -> None:
         """Nothing depends on the order of sets, or on what ran before."""
-        here = _ask_planted(optimizer, space, 1)
+        here = ask_planted(optimizer, space, 1)
         assert ask_fresh(optimizer, space, 1, hash_seed=4711) == here
 
     def test_other_seeds_give_other_candidates(self, optimizer: Optimizer, space: Space) -> None:
         """The seed is used."""
-        assert _ask_planted(optimizer, space, 1) != _ask_planted(optimizer, space, 2)
+        assert ask_planted(optimizer, space, 1) != ask_planted(optimizer, space, 2)
 
     def test_other_generators_are_left_alone(self, optimizer: Optimizer, space: Space) -> None:
         """Global random states neither change nor matter."""
-        first = _ask_planted(optimizer, space, 1)
+        first = ask_planted(optimizer, space, 1)
         random.random()
         np.random.random()
         states = _global_states()
-        assert _ask_planted(optimizer, space, 1) == first
+        assert ask_planted(optimizer, space, 1) == first
         assert _global_states() == states
 
     @pytest.mark.parametrize("n", [0, 1, 2])

@@ -16,7 +16,8 @@ from mergekit_mo.archive import Archive, Outcome
 from mergekit_mo.layers import MERGE, Layers, Path
 from mergekit_mo.optimizers import Optimizer
 from mergekit_mo.space import Candidate, Space
-from mergekit_mo.testing.optimizers import _global_states, ask_fresh
+from mergekit_mo.testing.fresh import ask_fresh
+from mergekit_mo.testing.optimizers import _global_states
 from mergekit_mo.testing.planted import make_goals, plain_space, random_path, scored, small_space
 
 FIXED = """
