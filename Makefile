@@ -11,7 +11,7 @@ VLLM_READY := $(VLLM)/.ready
 # vLLM's CPU build asks for older versions of these than the rest was tested with.
 VLLM_OWN := transformers tokenizers numpy pillow protobuf typer setuptools
 
-.PHONY: demo test check family clean vllm vllm-test
+.PHONY: demo test soak check family clean vllm vllm-test
 
 demo: family
 	rm -rf runs/demo
@@ -20,6 +20,10 @@ demo: family
 
 test: family
 	$(BIN)/pytest
+
+# What takes minutes: kills at every step, 2,000 trials, 100,000 strange recipes and archives.
+soak: family
+	$(BIN)/pytest -m soak -rA --capture=tee-sys
 
 check: $(READY)
 	$(BIN)/ruff check .

@@ -96,8 +96,26 @@ class Archive:
         with ExitStack() as undo, told(path):
             undo.callback(db.close)
             archive = cls(db, read_only=read_only)
+            archive._check()
             undo.pop_all()
             return archive
+
+    def _check(self) -> None:
+        """Sees that the goals, and what else is made of facts, are of the form that they should be.
+
+        Raises:
+            ValueError: they are not.
+        """
+        goals = (*self.goals, *self.auxiliary)
+        plausible = [
+            isinstance(goal.name, str)
+            and isinstance(goal.maximize, bool)
+            and (goal.threshold is None or isinstance(goal.threshold, int | float))
+            for goal in goals
+        ]
+        if not self.goals or not all(plausible) or len({g.name for g in goals}) < len(goals):
+            raise ValueError("the goals are not of the form that this program writes")
+        _ = self.preference, self.layers, self.scales  # each raises for what it cannot be made of
 
     def close(self) -> None:
         """Closes the file, leaving nothing beside it: a read-only folder can then be opened."""
