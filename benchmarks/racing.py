@@ -4,7 +4,7 @@ Rule: nothing is merged here. A run draws a family's recorded merges in an order
 split of the items. Full scoring takes the first 60 of them; racing takes the same, and those that
 come after, until it has spent half the item evaluations of full scoring.
 
-    python benchmarks/racing.py [--runs 10] [--rungs 12 24 48] [--pools paths-wren paths-heron]
+    python benchmarks/racing.py [--runs 10] [--first 0] [--rungs 12 24 48] [--pools paths-wren paths-heron]
 
 `paths-FAMILY` are all 729 paths over three sources' layers, so that a run is a random search;
 `FAMILY-global` are the merges that several optimizers asked for, most of them near the front.
@@ -263,9 +263,10 @@ def main() -> None:
     )
     parser.add_argument("--pools", nargs="+", default=["paths-wren", "paths-heron"])
     parser.add_argument("--runs", type=int, default=10, help="of each pool")
+    parser.add_argument("--first", type=int, default=0, help="seed")
     parser.add_argument("--rungs", type=int, nargs="+", default=list(RUNGS))
     given = parser.parse_args()
-    seeds = range(given.runs)
+    seeds = range(given.first, given.first + given.runs)
     runs = [run(found, s, given.rungs) for found in map(pool, given.pools) for s in seeds]
     report(runs)
 
