@@ -4,7 +4,8 @@ Rule: nothing is merged here. A run draws a family's recorded merges in an order
 split of the items. Full scoring takes the first 60 of them; racing takes the same, and those that
 come after, until it has spent half the item evaluations of full scoring.
 
-    python benchmarks/racing.py [--runs 10] [--first 0] [--rungs 12 24 48] [--pools paths-wren paths-heron]
+    python benchmarks/racing.py [--runs 10] [--first 0] [--rungs 12 24 48] \
+        [--pools paths-wren paths-heron]
 
 `paths-FAMILY` are all 729 paths over three sources' layers, so that a run is a random search;
 `FAMILY-global` are the merges that several optimizers asked for, most of them near the front.

@@ -61,6 +61,21 @@ def test_noise_that_is_known_is_kept() -> None:
     assert torch.equal(fit(X, y, Kernel((1.0,) * 3), 20, noise).noise, noise)
 
 
+def test_what_is_known_to_be_less_certain_comes_on_top_of_the_learnt_noise() -> None:
+    X, y = drawn()
+    kernel = Kernel((1.0,) * 3)
+    more = torch.zeros(24).double()
+    more[3] = 25.0
+    y[3] = 30.0  # an estimate from few items, and far off
+    found = fit(X, y, kernel, 30, more=more)
+    assert float(found.noise[3] - found.noise[0]) == pytest.approx(25)
+    assert float(found.noise[0]) < float(fit(X, y, kernel, 30).noise[0])
+    process = _Process(X, y, kernel, None, more)
+    theta = process.start() + 0.3
+    error = check_grad(lambda t: process.loss(t)[0], lambda t: process.loss(t)[1], theta)
+    assert error < 1e-5 * (1 + np.linalg.norm(process.loss(theta)[1]))
+
+
 def test_equal_points_do_not_break_it() -> None:
     X, y = drawn()
     found = fit(X[:1].expand(24, 3), y, Kernel((1.0,) * 3), 20)
