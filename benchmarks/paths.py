@@ -8,6 +8,7 @@ stopped at any time. Wren and lark are for tuning; nothing is chosen on heron an
     python benchmarks/paths.py planted [--seeds 0-9]           # three truths that were planted
     python benchmarks/paths.py unseen [--seeds 0-9]            # advice for withheld preferences
     python benchmarks/paths.py levels [--seeds 0-4]            # live: merges, paths, both
+    python benchmarks/paths.py advise                          # how long advice takes; prints it
     python benchmarks/paths.py table                           # from what is recorded; runs nothing
     python benchmarks/paths.py published [--seeds 0]           # 1,000 episodes a preference
 """
@@ -21,7 +22,7 @@ import statistics
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,7 @@ RESULTS = ROOT / "benchmarks" / "data" / "paths.jsonl"
 LEVEL_MARKS = (10, 20, 30, 40)
 BUDGET = 200
 MARKS = (25, 50, 100, 200)
-COMMANDS = ("score", "run", "planted", "unseen", "levels", "published", "table")
+COMMANDS = ("score", "run", "planted", "unseen", "levels", "published", "advise", "table")
 PUBLISHED = "{hm3: {variant: paper}}"
 RIVALS = (
     "hm3",
@@ -243,44 +244,92 @@ def report() -> Iterator[str]:
     groups: dict[tuple[str, str, str, int | None], list[Record]] = defaultdict(list)
     for entry in {json.dumps(e, sort_keys=True): e for e in records()}.values():
         groups[entry["what"], entry["table"], entry["optimizer"], entry.get("budget")].append(entry)
-    yield "Share of the exact front's hypervolume, mean (least) over seeds; whole: seeds, median"
-    for (what, name, optimizer, budget), own in sorted(groups.items(), key=str):
-        if what != "search":
-            continue
-        marks = [k for k in MARKS if k <= (budget or 0)]
-        cells = []
-        for i, mark in enumerate(marks):
-            values = [e["shares"][i] for e in own]
-            cells.append(f"{mark}: {statistics.mean(values):.4f} ({min(values):.4f})")
-        whole = [e["whole"] for e in own if e["whole"]]
-        middle = f" at {statistics.median(whole):.0f}" if whole else ""
-        cells.append(f"whole {len(whole)}/{len(own)}{middle}")
-        cells.append(f"{statistics.mean(e['seconds'] for e in own):.2f} s")
-        yield f"{name:6} {optimizer:44} {'  '.join(cells)}"
-    yield "\nPlanted truths: seeds that found the best path within the budget; median evaluations"
-    for (what, name, optimizer, budget), own in sorted(groups.items(), key=str):
-        if what == "planted":
-            counts = sorted(e["found"] or float("inf") for e in own)
-            found = sum(e["found"] is not None for e in own)
-            at = statistics.median(counts)
-            shown = f"{at:.0f}" if at < float("inf") else "-"
-            yield f"{name:10} {optimizer:40} {found}/{len(own)} of {budget}  median {shown}"
-    yield "\nRegret for withheld preferences, anchored Tchebycheff values: mean, median,"
-    yield "and of the room above the best source where there is any (count)"
-    for (what, name, optimizer, _), own in sorted(groups.items(), key=str):
-        if what != "unseen":
-            continue
-        cells = []
-        for who in ("policy", "nearest", "nearest found", "look-up", "evolution +20"):
-            values = [e["regrets"][who] for e in own if who in e["regrets"]]
-            if values:
-                middle = statistics.median(values)
-                able = [e for e in own if who in e["regrets"] and e["room"] > 0]
-                shares = [e["regrets"][who] / e["room"] for e in able]
-                share = f"{statistics.mean(shares):.3f}" if shares else "-"
-                mean = statistics.mean(values)
-                cells.append(f"{who} {mean:.4f}, {middle:.4f}, {share} ({len(shares)})")
-        yield f"{name:6} {optimizer:10} {'  '.join(cells)}"
+    for what, (title, line) in _TABLES.items():
+        yield f"{title}"
+        for (own, name, optimizer, budget), entries in sorted(groups.items(), key=str):
+            if own == what:
+                yield f"{name:10} {optimizer:36} {line(entries, budget or 0)}"
+        yield ""
+
+
+def _searched(own: list[Record], budget: int) -> str:
+    marks = [k for k in MARKS if k <= budget]
+    cells = []
+    for i, mark in enumerate(marks):
+        values = [e["shares"][i] for e in own]
+        cells.append(f"{mark}: {statistics.mean(values):.4f} ({min(values):.4f})")
+    whole = [e["whole"] for e in own if e["whole"]]
+    middle = f" at {statistics.median(whole):.0f}" if whole else ""
+    cells.append(f"whole {len(whole)}/{len(own)}{middle}")
+    cells.append(f"{statistics.mean(e['seconds'] for e in own):.2f} s")
+    return "  ".join(cells)
+
+
+def _found(own: list[Record], budget: int) -> str:
+    counts = sorted(e["found"] or float("inf") for e in own)
+    found = sum(e["found"] is not None for e in own)
+    at = statistics.median(counts)
+    return f"{found}/{len(own)} of {budget}  median {f'{at:.0f}' if at < float('inf') else '-'}"
+
+
+def _regretted(own: list[Record], _: int) -> str:
+    cells = []
+    for who in ("policy", "nearest", "nearest found", "look-up", "evolution +20"):
+        values = [e["regrets"][who] for e in own if who in e["regrets"]]
+        if values:
+            middle = statistics.median(values)
+            able = [e for e in own if who in e["regrets"] and e["room"] > 0]
+            shares = [e["regrets"][who] / e["room"] for e in able]
+            share = f"{statistics.mean(shares):.3f}" if shares else "-"
+            cells.append(
+                f"{who} {statistics.mean(values):.4f}, {middle:.4f}, {share} ({len(able)})"
+            )
+    return "  ".join(cells)
+
+
+def _climbed(own: list[Record], _: int) -> str:
+    cells = []
+    for mark in LEVEL_MARKS:
+        cells.append(f"{mark}: {statistics.mean(e['trace'][mark - 1] for e in own):.3f}")
+    each = " ".join(f"{e['trace'][-1]:.3f}" for e in sorted(own, key=lambda e: int(e["seed"])))
+    bent = statistics.mean(e["bent"] / e["front"] for e in own)
+    parents = statistics.mean(e["parents"] for e in own)
+    return f"{'  '.join(cells)}  [{each}]  parents {parents:.3f}  paths on the front {bent:.0%}"
+
+
+def _lasted(own: list[Record], budget: int) -> str:
+    cells = []
+    for e in own:
+        shares = ", ".join(f"{k}: {s:.4f}" for k, s in zip(MARKS, e["shares"], strict=False))
+        cells.append(f"{budget} episodes, {e['evaluated']} paths: {e['shares'][-1]:.4f} ({shares})")
+        first, last, found, best = (statistics.mean(r) for r in zip(*e["rewards"], strict=True))
+        cells.append(
+            f"mean reward of the first 100 {first:.3f}, of the last {last:.3f}, "
+            f"best walked {found:.3f}, best there is {best:.3f}"
+        )
+    return "; ".join(cells)
+
+
+_TABLES: dict[str, tuple[str, Callable[[list[Record], int], str]]] = {
+    "search": (
+        "Share of the exact front's hypervolume, mean (least) over seeds; whole: seeds, median",
+        _searched,
+    ),
+    "published": ("The published method at its full length: the same share", _lasted),
+    "planted": (
+        "Planted truths: seeds that found the best path within the budget; median evaluations",
+        _found,
+    ),
+    "unseen": (
+        "Regret for withheld preferences, anchored Tchebycheff values: mean, median,\n"
+        "and of the room above the best source where there is any (count)",
+        _regretted,
+    ),
+    "levels": (
+        "Live merges: hold-out hypervolume after so many evaluations, mean over seeds; [each]",
+        _climbed,
+    ),
+}
 
 
 def main() -> None:
@@ -304,6 +353,10 @@ def main() -> None:
     until = time.monotonic() + 60 * given.minutes
     if given.command == "score":
         _score(given.tables, until)
+        return
+    if given.command == "advise":
+        for name in given.tables:
+            _advise(name)
         return
     first, _, last = given.seeds.partition("-")
     done = {_key(entry) for entry in records()}
@@ -337,6 +390,27 @@ def _jobs(given: argparse.Namespace, seed: int) -> Iterator[tuple[tuple[object, 
             label = parse_optimizer(_with_penalty(text, name))[0]
             own = (what, name, label, seed, budget)
             yield own, lambda one=one, n=name, t=text: [one(n, t, seed, budget)]
+
+
+def _advise(name: str, known: int = 50) -> None:
+    """Prints processor seconds of advice after so many evaluations, learnt now and kept before."""
+    from mergekit_mo.optimizers._advice import Adviser
+    from mergekit_mo.optimizers.hm3 import HM3
+
+    truth = table(name)
+    preference = np.full(len(truth.goals), 1 / len(truth.goals))
+    with archive_of(truth) as archive:
+        walk(truth, HM3(), 0, known, archive)
+        Adviser(truth.layers, archive).advise(preference)  # what is imported is imported
+        checkpoint: bytes | None = None
+        for what in ("learnt now", "kept before"):
+            begun = time.process_time()
+            adviser = Adviser(truth.layers, archive, checkpoint=checkpoint)
+            adviser.advise(preference)
+            print(f"{name}, {known} trials, {what}: {time.process_time() - begun:.2f} s")
+            checkpoint = adviser.checkpoint
+    assert checkpoint is not None
+    print(f"checkpoint: {len(checkpoint):,} bytes")
 
 
 def _score(names: Sequence[str], until: float) -> None:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 VARIANTS = ("default", "paper")
 LEVELS = ("both", "parameters", "paths")
 
-_MERGES, _MOST_MERGES = 5, 40  # for each hole and one more, before there are paths
+_MERGES, _MOST_MERGES = 3, 24  # for each hole and one more, before there are paths
 _LEAST_LEARNT = 4  # finished trials, before anything is guessed
 _ASKED, _WALKED = 16, 16  # preferences that the policy is asked for, and its paths for each
 _POOL = 256  # candidates among which the guess chooses, the policy's and neighbours together
@@ -56,7 +56,7 @@ class HM3(Optimizer):
 
     In the default, merges on the straight path come first, which `qlognehvi` proposes; then holes
     and paths take turns: every other candidate is a path over the layers of a merge of the front.
-    In `benchmarks/paths.py levels`, a path before the merges are good is a merge lost.
+    In `benchmarks/paths.py levels`, merges alone won at a few dozen evaluations.
     A guess of scores, a Gaussian process over paths, chooses which ones are evaluated: of changes
     of the front's paths, and, if `neighbours` is below 1, of those that a policy walks (masked
     actor-critic, PPO), which is given the preference, copies the best paths known for it and
@@ -72,7 +72,7 @@ class HM3(Optimizer):
         levels: `both`, `parameters` (holes alone, on the straight path) or `paths` (paths alone,
             at the recipe's own values).
         merges: candidates before paths have their first turn, where there are holes too; None for
-            five for each hole and five more, 40 at most; default only, as all down to `screen`.
+            three for each hole and three more, 24 at most; default only, as all down to `screen`.
         initial: candidates near the straight paths before anything is learnt.
         group: candidates that are asked together, from one training.
         copies: gradient steps on the best known paths.

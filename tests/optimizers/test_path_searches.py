@@ -72,6 +72,21 @@ def test_a_recipe_without_layers_is_refused(optimizer: Optimizer) -> None:
     assert "layers: {" in why
 
 
+@pytest.mark.parametrize(
+    "optimizer",
+    [HM3(initial=1), HM3(variant="paper", preferences=1), Evolution(), Mutation(), Random()],
+    ids=repr,
+)
+def test_models_of_a_single_layer_have_paths(optimizer: Optimizer) -> None:
+    layers = Layers((MERGE, "a/one"), (1, 1), 1, 2, repeat=1)
+    space = path_space(layers)
+    assert layers.count == 6
+    with walked(space, 1) as archive:
+        found = [space.settled(c).path for c in optimizer.ask(space, archive, 9, _seed())]
+    assert len(set(found)) == len(found) == 5
+    assert layers.straight == ((0, 0),) not in found
+
+
 def test_with_layers_nothing_is_refused() -> None:
     space = path_space(RULES["swaps"])
     assert not any(o.refusal(50, space, 2) for o in (HM3(), Evolution(), Mutation()))
@@ -99,14 +114,14 @@ def test_settings_that_make_no_sense_are_refused(settings: dict[str, object], na
 def test_merges_come_before_paths() -> None:
     space = path_space(RULES["swaps"], 2)
     straight = space.layers.straight if space.layers else ()
-    with walked(space, 11) as archive:
+    with walked(space, 5) as archive:
         asked = HM3(initial=2).ask(space, archive, 8, _seed())
     found = [space.settled(candidate).path for candidate in asked]
-    assert [path == straight for path in found].count(True) == 6  # trials 11 to 14, 16 and 18
-    why = HM3().refusal(15, space, 2)
-    assert "15 merges come first" in why
-    assert not HM3(merges=7).refusal(15, space, 2)
-    assert not HM3(levels="parameters").refusal(15, space, 2)
+    assert [path == straight for path in found].count(True) == 6  # numbers 5 to 8, 10 and 12
+    why = HM3(initial=4).refusal(9, space, 2)
+    assert "9 merges come first" in why
+    assert not HM3(initial=4, merges=4).refusal(9, space, 2)
+    assert not HM3(initial=4, levels="parameters").refusal(9, space, 2)
 
 
 def test_holes_and_paths_take_turns() -> None:
