@@ -37,7 +37,15 @@ if TYPE_CHECKING:
 
 
 class _Dumper(yaml.SafeDumper):
-    """YAML as mergekit writes it: lists of numbers on one line."""
+    """YAML as mergekit writes it: lists of numbers on one line, and nothing by reference.
+
+    A recipe's anchors would stand in what one process writes, and not in what another one does that
+    has read the same configuration from the archive.
+    """
+
+    def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002
+        """What stands twice is written twice."""
+        return True
 
 
 def numbers_in_flow(dumper: yaml.SafeDumper, data: list[Any]) -> yaml.Node:

@@ -362,3 +362,10 @@ def test_configurations_are_written_as_mergekit_writes_them() -> None:
     text = export.config_text(config)
     assert text == ("t: [0.5, 1]\nmodels:\n- model: Größe\n  parameters:\n    weight: 1.0e-05\n")
     assert yaml.safe_load(text) == config
+
+
+def test_what_a_recipe_names_by_an_anchor_is_written_out() -> None:
+    shared = {"weight": 0.5}
+    text = export.config_text({"models": [{"parameters": shared}, {"parameters": shared}]})
+    assert "&" not in text
+    assert text.count("weight: 0.5") == 2

@@ -13,6 +13,7 @@ from benchmarks._paths import every_path, key, table
 from benchmarks._planted import LENGTH_PENALTY, PLANTED, Planted
 from benchmarks._published import full_length
 from benchmarks._walks import archive_of, rows_of, walk
+from mergekit_mo.layers import Path as Layered
 from mergekit_mo.optimizers.evolution import Evolution
 from mergekit_mo.optimizers.hm3 import HM3
 from mergekit_mo.optimizers.mutation import Mutation
@@ -91,7 +92,7 @@ def test_a_walk_goes_on_where_it_was_and_is_the_same_again() -> None:
 def test_the_planted_path_is_the_best_and_the_straight_one_is_not(name: str) -> None:
     truth = PLANTED[name]()
 
-    def worth(path: _paths.Path) -> float:
+    def worth(path: Layered) -> float:
         cost = LENGTH_PENALTY * len(path) / len(truth.layers.straight)
         return truth.scores[path][0] - (cost if name == "redundant" else 0)
 
