@@ -53,6 +53,8 @@ class Dispatch:
 
     def collect(self) -> Iterator[Event]:
         """Waits for one job and records its outcome; the events of it."""
+        while not self.executor.news():
+            yield from (Warned(note) for note in self.executor.notes())
         job, outcome = self.executor.wait()
         yield from (Warned(note) for note in self.executor.notes())
         if job in self._under_way:

@@ -45,6 +45,10 @@ class Executor(ABC, Generic[Job, Result]):
         """Whether `wait` would return at once."""
         return False
 
+    def news(self) -> bool:
+        """Waits for a result or a note; whether there is a result, which `wait` gives at once."""
+        return True
+
     def notes(self) -> list[str]:
         """What the user should know of the workers, each thing once."""
         return []

@@ -22,10 +22,11 @@ from mergekit_mo.problems import UserError
 ATTEMPTS = 3
 """How often a job is begun before it is given up; and how many workers in a row may be unfit."""
 
-PATIENCE = 120.0
+PATIENCE = 300.0
 """Seconds without a sign of life after which a worker counts as dead.
 
 The sign comes from a thread of its own: a long evaluation gives it too, a stopped process does not.
+One that imports torch on a machine with ten times as much to do as it has cores may take minutes.
 """
 
 _TICK = 0.1  # seconds; the longest that a new thing goes unseen
@@ -134,6 +135,7 @@ class Crew(Executor[Job, Result]):
         self._numbers, self._leases = count(), count()
         self._finished: queue.SimpleQueue[tuple[Job, Result] | BaseException] = queue.SimpleQueue()
         self._notes: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self._stir = threading.Event()
         self._lock = threading.Lock()
         self._closing = threading.Event()
         self._looked = time.monotonic()
@@ -163,6 +165,13 @@ class Crew(Executor[Job, Result]):
         """See `Executor.ready`."""
         return not self._finished.empty()
 
+    def news(self) -> bool:
+        """See `Executor.news`."""
+        while self._finished.empty() and self._notes.empty():
+            self._stir.wait(1.0)
+            self._stir.clear()
+        return not self._finished.empty()
+
     def notes(self) -> list[str]:
         """See `Executor.notes`."""
         found = []
@@ -188,8 +197,11 @@ class Crew(Executor[Job, Result]):
                         self._take(report)
                     self._miss_the_silent()
                     self._hand_out()
+                if not (self._finished.empty() and self._notes.empty()):
+                    self._stir.set()
         except BaseException as error:
             self._finished.put(error)
+            self._stir.set()
 
     def _start(self, place: int) -> None:
         number = next(self._numbers)

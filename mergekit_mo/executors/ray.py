@@ -105,6 +105,8 @@ def connected(address: str | None = None, *, cpus: int | None = None) -> Iterato
         if address is None:
             folder = tempfile.mkdtemp(prefix="mergekit-mo-")
             undo.callback(shutil.rmtree, folder, ignore_errors=True)
+            # Ray makes its workers nicer than everything else, and they are what the search is for.
+            os.environ.setdefault("RAY_worker_niceness", "0")
             own = {"_temp_dir": folder, "object_store_memory": _STORE, "include_dashboard": False}
             _connect(None, num_cpus=cpus, **own)
         else:

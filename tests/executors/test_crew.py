@@ -118,6 +118,7 @@ def test_a_job_whose_worker_dies_runs_again_and_counts_once(
 ) -> None:
     crew.submit("a")
     puppets.dead(0)
+    assert not crew.news()  # a note, and no result yet
     first, second = puppets.handed(0), puppets.handed(1)
     assert first[2] == second[2] == "a"
     assert first[:2] != second[:2]

@@ -57,7 +57,7 @@ class TestRay(ExecutorSuite):
 
 @pytest.fixture
 def diary(tmp_path: Path) -> Iterator[Ray[str, str]]:
-    executor: Ray[str, str] = Ray(Diary(tmp_path), 2, gave_up, patience=3)
+    executor: Ray[str, str] = Ray(Diary(tmp_path), 2, gave_up, patience=6)
     yield executor
     executor.close()
 
@@ -73,7 +73,7 @@ def test_a_worker_that_is_killed_is_replaced_and_its_job_counts_once(
     assert found["die a"] == f"die a by {second}"
     assert first != second
     assert not diary.ready()
-    (note,) = diary.notes()
+    (note,) = [note for note in diary.notes() if "replaced" in note]
     assert "worker process has died" in note
 
 
@@ -101,8 +101,8 @@ def test_a_stopped_worker_is_replaced_and_when_it_wakes_late_its_job_has_counted
     assert diary.wait()[0] == "b"
     time.sleep(0.5)
     assert not diary.ready()
-    (note,) = diary.notes()
-    assert "no sign of life for 3 s; what it had runs again" in note
+    (note,) = [note for note in diary.notes() if "replaced" in note]
+    assert "no sign of life for 6 s; what it had runs again" in note
 
 
 def test_what_keeps_a_worker_from_working_is_told() -> None:
@@ -144,6 +144,9 @@ class ByNumber(Executor[Job, Outcome]):
     def ready(self) -> bool:
         return self.inner.ready()
 
+    def news(self) -> bool:
+        return self.inner.news()
+
     def notes(self) -> list[str]:
         return self.inner.notes()
 
@@ -164,5 +167,5 @@ def test_a_search_whose_workers_die_has_every_trial_once(toy: Toy, tmp_path: Pat
         assert {t.status for t in archive.trials} == {"done"}
         assert len({t.unit for t in archive.candidates}) == 9
     assert len(workers_of(diary, "die 5 search")) == 2
-    (warned,) = [e.message for e in events if isinstance(e, Warned)]
+    warned = "; ".join(e.message for e in events if isinstance(e, Warned))
     assert "what it had runs again" in warned
