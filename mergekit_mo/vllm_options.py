@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -76,6 +77,9 @@ def engine_environment(
         "VLLM_CPU_OMP_THREADS_BIND": "nobind",  # the threads below, on any core
         "VLLM_NO_USAGE_STATS": "1",
     }
+    if cpu_build() and options.get("enforce_eager", True):
+        # The first log-likelihood would compile a function, which takes a compiler and seconds.
+        ours["TORCH_COMPILE_DISABLE"] = "1"
     found = {**ours, **given, "OMP_NUM_THREADS": str(threads)}
     if allowed := given.get("VLLM_PLUGINS"):
         found["VLLM_PLUGINS"] = f"{allowed},{PLUGIN}"
@@ -86,6 +90,14 @@ def engine_environment(
         listed = [name.strip() for name in visible.split(",")] if visible else []
         found["CUDA_VISIBLE_DEVICES"] = listed[int(number)] if listed else number
     return found
+
+
+def cpu_build() -> bool:
+    """Whether the installed vLLM is for CPUs; its version says so, as vLLM itself sees it."""
+    try:
+        return "cpu" in version("vllm")
+    except PackageNotFoundError:
+        return False
 
 
 def known_options() -> frozenset[str]:

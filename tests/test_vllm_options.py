@@ -106,3 +106,22 @@ def test_an_engine_gets_the_gpu_that_the_merge_stands_on() -> None:
     assert visible("cuda:1", {"CUDA_VISIBLE_DEVICES": "4, 6"}) == "6"
     assert visible("cuda", {}) is None
     assert visible("cuda:1", {}, tensor_parallel_size=2) is None
+
+
+@pytest.mark.parametrize(
+    ("build", "options", "compiles"),
+    [("0.32.0", {}, True), ("0.32.0+cpu", {}, False), ("0.32.0+cpu", {"enforce_eager": 0}, True)],
+)
+def test_a_build_for_cpus_compiles_nothing_unless_the_recipe_says(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    build: str,
+    options: dict[str, int],
+    compiles: bool,
+) -> None:
+    metadata = tmp_path / f"vllm-{build}.dist-info" / "METADATA"
+    metadata.parent.mkdir()
+    metadata.write_text(f"Metadata-Version: 2.1\nName: vllm\nVersion: {build}\n", encoding="utf-8")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    environment = engine_environment({}, 1, "cpu", options)
+    assert ("TORCH_COMPILE_DISABLE" not in environment) is compiles
