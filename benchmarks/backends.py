@@ -5,10 +5,10 @@ pays for what is made once and is reported apart.
 
     make vllm
     .venv-vllm/bin/python benchmarks/backends.py [--candidates 4] [--items 32] [--tokens 48]
-        [--gguf FILE] [--json FILE]
+        [--real] [--json FILE]
 
-The tiny family's heads are widened to what vLLM's kernels for a CPU know. `--gguf` names a real
-model in that format (the package gguf reads it); its experts are the model and some noise.
+The tiny family's heads are widened to what vLLM's kernels for a CPU know. `--real` adds a model of
+135M parameters (`_smollm`).
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import argparse
 import json
 import shutil
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -31,23 +32,24 @@ import yaml
 from lm_eval.api.instance import Instance
 from rich.console import Console
 from rich.table import Table
-from transformers import AutoModelForCausalLM, AutoTokenizer
-
-from mergekit_mo.backends import Backend
-from mergekit_mo.backends.hf import Transformers
-from mergekit_mo.backends.vllm import Vllm
-from mergekit_mo.console import quiet_libraries
-from mergekit_mo.harness import Harness
-from mergekit_mo.machine import free_cores, versions
-from mergekit_mo.merging import Merger
-from mergekit_mo.options import MergeFlags
-from mergekit_mo.preflight import Ready, prepare
-from mergekit_mo.testing import Family, family
-from mergekit_mo.testing.continuations import write_continuations
-from mergekit_mo.testing.widened import widened
 
 ROOT = Path(__file__).resolve().parents[1]
-NOISE = 0.02  # of a weight's own standard deviation, for the experts of a real model
+if str(ROOT) not in sys.path:  # run as a file, only this folder is on the path
+    sys.path.insert(0, str(ROOT))
+
+from benchmarks._smollm import smollm  # noqa: E402
+from mergekit_mo.backends import Backend  # noqa: E402
+from mergekit_mo.backends.hf import Transformers  # noqa: E402
+from mergekit_mo.backends.vllm import Vllm  # noqa: E402
+from mergekit_mo.console import quiet_libraries  # noqa: E402
+from mergekit_mo.harness import Harness  # noqa: E402
+from mergekit_mo.machine import free_cores, versions  # noqa: E402
+from mergekit_mo.merging import Merger  # noqa: E402
+from mergekit_mo.options import MergeFlags  # noqa: E402
+from mergekit_mo.preflight import Ready, prepare  # noqa: E402
+from mergekit_mo.testing import Family, family  # noqa: E402
+from mergekit_mo.testing.continuations import write_continuations  # noqa: E402
+from mergekit_mo.testing.widened import widened  # noqa: E402
 
 
 @dataclass
@@ -83,26 +85,6 @@ def tiny_models(small: Family, at: Path) -> list[Path]:
     """The widened base and its experts."""
     models = (small.base, small.code, small.prose, small.arithmetic)
     return [widened(model, at / model.name) for model in models]
-
-
-def real_models(gguf: Path, at: Path) -> list[Path]:
-    """A real model in bfloat16, and three experts that are it and some noise."""
-    where = {"gguf_file": gguf.name}
-    tokenizer = AutoTokenizer.from_pretrained(gguf.parent, **where)
-    model = AutoModelForCausalLM.from_pretrained(gguf.parent, **where, dtype=torch.float32)
-    state = {name: weight.clone() for name, weight in model.state_dict().items()}
-    found = []
-    for seed, name in enumerate(("base", "one", "two", "three")):
-        torch.manual_seed(seed)
-        with torch.no_grad():
-            for key, weight in model.named_parameters():
-                scale = NOISE * float(state[key].std()) if seed and weight.ndim > 1 else 0.0
-                weight.copy_(state[key] + scale * torch.randn_like(weight))
-        model.to(torch.bfloat16).save_pretrained(at / name)
-        model.to(torch.float32)
-        tokenizer.save_pretrained(at / name)
-        found.append(at / name)
-    return found
 
 
 def prepared(models: Sequence[Path], task: Path, dtype: str, at: Path, args: Any) -> Ready:
@@ -201,7 +183,7 @@ def main() -> None:
     parser.add_argument("--items", type=int, default=32)
     parser.add_argument("--tokens", type=int, default=48)
     parser.add_argument("--threads", type=int, default=free_cores())
-    parser.add_argument("--gguf", type=Path)
+    parser.add_argument("--real", action="store_true")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     quiet_libraries()
@@ -214,11 +196,10 @@ def main() -> None:
                 "tiny", prepared(tiny_models(small, at), task, "float32", at, args), args.candidates
             )
         ]
-        if args.gguf:
-            (at / "real").mkdir()
-            models = real_models(args.gguf.resolve(), at / "real")
-            ready = prepared(models, task, "bfloat16", at / "real", args)
-            found.append(measured(args.gguf.stem, ready, args.candidates))
+        if args.real:
+            models = list(smollm(ROOT / ".cache" / "smollm2").values())
+            ready = prepared(models, task, "bfloat16", at, args)
+            found.append(measured("SmolLM2-135M", ready, args.candidates))
     finally:
         shutil.rmtree(at, ignore_errors=True)
     Console(width=120).print(table(found))
