@@ -38,6 +38,7 @@ def plan_facts(ready: Ready) -> dict[str, Any]:
         "parameters": ready.size.parameters if ready.size else None,
         "checkpoint_bytes": ready.size.checkpoints if ready.size else None,
         "kept_bytes": ready.kept_orders(),
+        "forecast": ready.forecast.facts() if ready.forecast else None,
         "device": ready.device,
         "threads": ready.threads,
         "workers": ready.workers.count or 1,
@@ -70,6 +71,8 @@ def plan_text(ready: Ready) -> str:
     if facts["kept_bytes"]:
         rows.append(f"kept between merges: {facts['kept_bytes'] / 1e9:.2f} GB of sorted deltas")
     many = f"{facts['workers']} workers, each on " if facts["workers"] > 1 else ""
+    if ready.forecast:
+        rows.append(f"takes: about {ready.forecast.text()}")
     rows.append(f"on: {many}{facts['device']}, {facts['threads']} threads")
     rows.append(f"answers by: {ready.backend}")
     for name, config in zip(

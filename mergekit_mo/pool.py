@@ -20,7 +20,8 @@ from mergekit_mo.layer_rules import LayerRules
 from mergekit_mo.layers import MERGE, Layers
 from mergekit_mo.merging import parse_reference, plan_merge
 from mergekit_mo.problems import Problem
-from mergekit_mo.sources import Header, architecture_of, header_only, read_header
+from mergekit_mo.sizes import Header
+from mergekit_mo.sources import architecture_of, header_only, read_header
 from mergekit_mo.space import Space
 from mergekit_mo.stack import depth_of, layer_kinds, layer_weights, source_config
 

@@ -17,8 +17,10 @@ from mergekit_mo.budget import Budget
 from mergekit_mo.contents import Content, Watch
 from mergekit_mo.differences import differences
 from mergekit_mo.evaluate import Evaluator, goal_names
+from mergekit_mo.foretelling import foretold, too_little
 from mergekit_mo.harness import Asked, Harness, is_mean
 from mergekit_mo.machine import free_memory, set_threads
+from mergekit_mo.memory import Forecast
 from mergekit_mo.merging import Merger, merge_options
 from mergekit_mo.objectives import Objective
 from mergekit_mo.optimizers import Optimizer, chosen
@@ -28,7 +30,8 @@ from mergekit_mo.pool import bind_layers
 from mergekit_mo.problems import Place, Problem, RecipeError
 from mergekit_mo.quantised import obstacle, quantised
 from mergekit_mo.recipe import Recipe, read_recipe
-from mergekit_mo.sources import Size, check_sources, has_chat_template
+from mergekit_mo.sizes import Size
+from mergekit_mo.sources import check_sources, has_chat_template
 from mergekit_mo.space import Space
 from mergekit_mo.trial import Goal
 from mergekit_mo.vllm_options import vllm_problems
@@ -53,6 +56,7 @@ class Ready:
         device: where merging and scoring happen.
         threads: how many.
         size: of a merge, where it can be told.
+        forecast: what it takes of this machine, where it can be told.
         workers: who runs the trials.
         contents: what the sources' folders held when the run began.
         task_code: whether the Python functions that task files name may run.
@@ -70,6 +74,7 @@ class Ready:
     device: str
     threads: int
     size: Size | None
+    forecast: Forecast | None = None
     workers: Workers = _INLINE
     task_code: bool = False
     backend: Chosen = LIVE
@@ -204,6 +209,8 @@ def prepare(
     problems += [*_preference(recipe, optimizer, list(goals)), *_unheeded(recipe, optimizer)]
     problems += [*vllm_problems(recipe.evaluation), *_rungs(recipe, bound)]
     tasks = tuple({b.asked.name: b.asked for b in bound if b.asked}.values())
+    forecast = foretold(recipe, space, size, tasks, settled)
+    problems += too_little(forecast, device, lora_cache or recipe.folder)
     if problems or optimizer is None:
         raise RecipeError(source, problems)
     return Ready(
@@ -221,6 +228,7 @@ def prepare(
         device,
         settled.threads,
         size,
+        forecast,
         settled.workers,
         run_task_code,
         choose(recipe.evaluation, device, generates=any(asked.writes for asked in tasks)),

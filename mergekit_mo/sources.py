@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,35 +21,11 @@ from mergekit.options import MergeOptions
 from mergekit_mo.configuration import Configuration
 from mergekit_mo.merging import Plan, parse_reference, plan_merge
 from mergekit_mo.problems import Problem
+from mergekit_mo.sizes import Header, Size, inputs, size_of
 from mergekit_mo.space import Space
 
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 _BYTES = {"F64": 8, "I64": 8, "F32": 4, "I32": 4, "F16": 2, "BF16": 2, "I8": 1, "U8": 1, "BOOL": 1}
-
-
-@dataclass(frozen=True)
-class Header:
-    """The tensors of a checkpoint: their files, shapes and numbers of bytes."""
-
-    folder: str
-    files: Mapping[str, str]
-    shapes: Mapping[str, tuple[int, ...]]
-    sizes: Mapping[str, int]
-
-
-@dataclass(frozen=True)
-class Size:
-    """What a merge amounts to.
-
-    Attributes:
-        parameters: of the merged model.
-        largest: bytes of the largest group of tensors that are merged together.
-        checkpoints: bytes of all sources.
-    """
-
-    parameters: int
-    largest: int
-    checkpoints: int
 
 
 def check_sources(
@@ -112,7 +87,7 @@ def check_sources(
             what = " ".join(str(error).split())
             return None, [*problems, Problem((), f"mergekit cannot plan this merge: {what}")]
         problems += _shapes(plan, headers, options)
-    return _size(plan, headers), problems
+    return size_of(plan, headers), problems
 
 
 def read_header(reference: ModelReference, options: MergeOptions) -> Header | None:
@@ -285,17 +260,9 @@ def has_chat_template(source: str) -> bool:
         return False
 
 
-def _inputs(plan: Plan) -> Iterator[tuple[Any, dict[str, Any]]]:
-    """Each tensor of a plan: its save task, and what it is made from, by source."""
-    for save in plan.saves:
-        task = save.tensor_task
-        gathered = getattr(task.gather_tensors, "gather_tensors", task.gather_tensors)
-        yield save, {str(model): info for model, info in gathered.weight_info.items()}
-
-
 def _shapes(plan: Plan, headers: Mapping[str, Header], options: MergeOptions) -> Iterator[Problem]:
     """Tensors that a source lacks, or that differ in shape between sources."""
-    for save, infos in _inputs(plan):
+    for save, infos in inputs(plan):
         found: dict[str, tuple[int, ...]] = {}
         for source, info in infos.items():
             if source not in headers:
@@ -317,17 +284,3 @@ def _shapes(plan: Plan, headers: Mapping[str, Header], options: MergeOptions) ->
             )
             yield Problem((), f"{save.tensor_name} differs in shape: {listing}", hint)
             return
-
-
-def _size(plan: Plan, headers: Mapping[str, Header]) -> Size | None:
-    """The size of the merge; None where some checkpoint has no header."""
-    if not headers:
-        return None
-    parameters = largest = 0
-    for _, infos in _inputs(plan):
-        shapes = [headers[s].shapes.get(i.name) for s, i in infos.items() if s in headers]
-        parameters += math.prod(next((s for s in shapes if s is not None), (0,)))
-        group = sum(headers[s].sizes.get(i.name, 0) for s, i in infos.items() if s in headers)
-        largest = max(largest, group)
-    total = sum(sum(header.sizes.values()) for header in headers.values())
-    return Size(parameters, largest, total)

@@ -19,7 +19,8 @@ from transformers import AutoTokenizer
 from mergekit_mo.merging import Merger, merge_options, parse_reference
 from mergekit_mo.options import MergeFlags
 from mergekit_mo.problems import Problem
-from mergekit_mo.sources import Size, check_sources, read_header
+from mergekit_mo.sizes import Size
+from mergekit_mo.sources import check_sources, read_header
 from mergekit_mo.testing.planted import small_space
 
 Make = Callable[..., Path]
@@ -58,7 +59,8 @@ def test_sources_that_fit_have_a_size_and_no_problems(pair: tuple[Path, Path]) -
     assert problems == []
     tensors = load_file(pair[0] / "model.safetensors")
     numbers = [t.numel() for t in tensors.values()]
-    assert size == Size(sum(numbers), 2 * 4 * max(numbers), 2 * 4 * sum(numbers))
+    total, most = sum(numbers), 2 * 4 * max(numbers)
+    assert size == Size(total, most, 2 * 4 * total, model=4 * total, group=most, download=0)
 
 
 @pytest.mark.parametrize("kind", ["qwen2", "gpt2"])
