@@ -189,12 +189,7 @@ def prepare(
         device = "cpu"
     if not workers.ray_address:  # else it is other machines that quantise
         problems += _unquantisable(recipe, device)
-    if (
-        lora_cache
-        and not flags.lora_merge_cache
-        and any("+" in s for s in recipe.configuration.sources)
-    ):
-        flags = replace(flags, lora_merge_cache=str(lora_cache))
+    flags = _with_lora_cache(flags, recipe, lora_cache)
     size, found = check_sources(
         space, merge_options(flags, device), wrong, allow_pickle=flags.allow_pickle
     )
@@ -233,6 +228,14 @@ def prepare(
         run_task_code,
         choose(recipe.evaluation, device, generates=any(asked.writes for asked in tasks)),
     )
+
+
+def _with_lora_cache(flags: MergeFlags, recipe: Recipe, folder: Path | None) -> MergeFlags:
+    """The flags with a place for sources merged with their LoRA, where there are some."""
+    some = any("+" in source for source in recipe.configuration.sources)
+    if not (some and folder) or flags.lora_merge_cache:
+        return flags
+    return replace(flags, lora_merge_cache=str(folder))
 
 
 def _no_hole(recipe: Recipe, optimizer: Optimizer | None, space: Space) -> list[Problem]:
