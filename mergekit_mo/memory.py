@@ -7,12 +7,12 @@ once, for the group of tensors at hand: the others the system takes back when it
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from mergekit_mo import machine
 from mergekit_mo.sizes import Size
 
 FACTORS: Mapping[str, float] = {
@@ -180,14 +180,7 @@ def held_now() -> int:
 
 def free_memory() -> int | None:
     """Bytes of memory that can still be had here, its container's bounds kept; None if unknown."""
-    found: list[int] = []
-    try:
-        text = Path("/proc/meminfo").read_text(encoding="ascii")
-        rows = dict(line.partition(":")[::2] for line in text.splitlines())
-        found.append(int(rows["MemAvailable"].split()[0]) * 1024)
-    except (OSError, KeyError, ValueError):
-        if "SC_AVPHYS_PAGES" in os.sysconf_names:
-            found.append(os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    found = [machine.free_memory()] if machine.free_memory() else []
     try:
         group = Path("/sys/fs/cgroup")
         most = int((group / "memory.max").read_text())

@@ -5,9 +5,11 @@ Rule: it reads no weights and writes nothing.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from mergekit_mo.export import config_text
+from mergekit_mo.memory import Forecast
 from mergekit_mo.preflight import Ready
 from mergekit_mo.space import Axis, Space
 
@@ -38,7 +40,7 @@ def plan_facts(ready: Ready) -> dict[str, Any]:
         "parameters": ready.size.parameters if ready.size else None,
         "checkpoint_bytes": ready.size.checkpoints if ready.size else None,
         "kept_bytes": ready.kept_orders(),
-        "forecast": ready.forecast.facts() if ready.forecast else None,
+        "forecast": found.facts() if (found := _forecast(ready)) else None,
         "device": ready.device,
         "threads": ready.threads,
         "workers": ready.workers.count or 1,
@@ -68,11 +70,13 @@ def plan_text(ready: Ready) -> str:
             f"size: {facts['parameters']:,} parameters a merge, "
             f"{facts['checkpoint_bytes'] / 1e9:.2f} GB of sources; no merge goes to disk"
         )
+    if found := _forecast(ready):
+        rows.append(f"takes: about {found.text()}")
     if facts["kept_bytes"]:
-        rows.append(f"kept between merges: {facts['kept_bytes'] / 1e9:.2f} GB of sorted deltas")
+        rows.append(
+            f"of that, kept between merges: {facts['kept_bytes'] / 1e9:.2f} GB of sorted deltas"
+        )
     many = f"{facts['workers']} workers, each on " if facts["workers"] > 1 else ""
-    if ready.forecast:
-        rows.append(f"takes: about {ready.forecast.text()}")
     rows.append(f"on: {many}{facts['device']}, {facts['threads']} threads")
     rows.append(f"answers by: {ready.backend}")
     for name, config in zip(
@@ -80,6 +84,12 @@ def plan_text(ready: Ready) -> str:
     ):
         rows += [f"\n# {name}", config_text(config).rstrip()]
     return "\n".join(rows)
+
+
+def _forecast(ready: Ready) -> Forecast | None:
+    """What the search takes, with what is kept between merges where there is room for it."""
+    found = ready.forecast
+    return found and replace(found, ram=found.ram + ready.kept_orders())
 
 
 def _answers(facts: dict[str, Any]) -> str:
