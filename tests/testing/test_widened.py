@@ -17,4 +17,6 @@ def test_a_model_with_wider_heads_computes_the_same(tmp_path: Path) -> None:
     assert after(ids).logits.shape == before(ids).logits.shape
     torch.testing.assert_close(after(ids).logits, before(ids).logits, atol=1e-5, rtol=1e-4)
     with pytest.raises(AssertionError):  # the comparison can tell models apart
-        torch.testing.assert_close(after(ids.flip(1)).logits, before(ids).logits, atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(
+            after(ids.flip(1)).logits, before(ids).logits, atol=1e-5, rtol=1e-4
+        )
