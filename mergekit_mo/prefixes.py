@@ -23,7 +23,7 @@ class Limits:
     Attributes:
         row: tokens that a row of several sequences may hold in any case.
         stretch: it may also be this many times as long as the longest of them.
-        gain: it has to leave at most this share of their tokens to compute.
+        gain: together it has to compute at most this share of what its branches would apart.
         root: tokens that a root has to save.
     """
 
@@ -115,8 +115,6 @@ class _Node:
     children: list[_Node] = field(default_factory=list)
     size: int = 0  # tokens of the whole subtree
     longest: int = 0  # the last position in it
-    paths: int = 0  # tokens of all its sequences, each written out from the first position
-    leaves: int = 0  # sequences that no other one continues
     parent: _Node | None = None
     unit: int = -1
     column: int = 0
@@ -204,8 +202,6 @@ def _count(node: _Node) -> None:
     own = node.stop - node.start
     node.size = own + sum(child.size for child in node.children)
     node.longest = max([node.stop, *(child.longest for child in node.children)])
-    node.leaves = sum(child.leaves for child in node.children) or 1
-    node.paths = sum(child.paths for child in node.children) or node.stop
 
 
 class _Cutter:
@@ -226,13 +222,13 @@ class _Cutter:
         while waiting:
             node, stem, root, start = waiting.pop()
             whole = node.start - start + node.size
-            apart = node.paths - node.leaves * start  # what rows of one sequence would compute
+            saved = (node.stop - start) * (len(node.children) - 1)  # by staying together here
             few = whole <= max(limits.row, limits.stretch * (node.longest - start))
-            if not node.children or (few and whole <= limits.gain * apart):
+            if not node.children or (few and whole <= limits.gain * (whole + saved)):
                 self.rows.append((root, stem, [node]))
                 continue
             path = [*stem, node]
-            if (node.stop - start) * (len(node.children) - 1) >= limits.root and not few:
+            if saved >= limits.root and not few:
                 root, start, path = self._root(root, start, path), node.stop, []
             waiting += [(child, path, root, start) for child in reversed(node.children)]
         rows = [self._row(i, *row) for i, row in enumerate(self.rows)]

@@ -82,6 +82,14 @@ def test_three_blocks_with_one_beginning_share_it() -> None:
     assert sorted(root.parent for root in layout.roots) == [-1, 0, 0, 0]
 
 
+def test_items_that_share_a_word_keep_rows_of_their_own() -> None:
+    draw = random.Random(0)
+    items = [(7, *words(draw, 39)) for _ in range(20)]
+    layout = lay_out([item + words(draw, 10) for item in items for _ in range(4)], Limits())
+    assert {len(row.tokens) for row in layout.rows} == {80}
+    assert len(layout.rows) == 20
+
+
 def test_what_would_save_little_stays_apart() -> None:
     draw = random.Random(0)
     found = [(7, *words(draw, 50)) for _ in range(100)]
