@@ -154,7 +154,7 @@ def _write(db: sqlite3.Connection, found: Mapping[str, list[Row]], goals: list[A
             storage.put(db, "fact", _plain(row))
         for number, row in sorted(trials.items()):
             parts = [scores[number, "search"], answers[number, "search"]]
-            whole = row["status"] != "done" or (
+            whole = row["status"] in ("waiting", "failed") or (
                 wanted == {score["goal"] for score in parts[0]}
                 and tasks <= {answer["task"] for answer in parts[1]}
             )

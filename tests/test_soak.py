@@ -87,7 +87,7 @@ def opening(folder: Path) -> float:
         return time.process_time() - start
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_a_trial_takes_as_long_as_trials_before_it(tmp_path: Path) -> None:
     found = soak(tmp_path, 400, Sobol(), 0)
     early, late = (statistics.median(found.seconds[i : i + 50]) for i in (75, 350))

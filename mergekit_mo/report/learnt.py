@@ -104,6 +104,7 @@ def _goal(
         Y=data.Y[rows][:, [i]],
         Yvar=data.Yvar[rows][:, [i]],
         feasible=data.feasible[rows],
+        partial=data.partial[rows] if len(data.partial) else data.partial,
     )
     with surrogates.private_randomness(0):
         try:
