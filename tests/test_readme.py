@@ -191,7 +191,7 @@ def place(tmp_path_factory: pytest.TempPathFactory, model: Make) -> Iterator[Pla
     """Runs README's Python block, on few items; the commands then read the run that it leaves."""
     import torch
 
-    import mergekit_mo.preflight
+    import mergekit_mo.workers
     from mergekit_mo.archive import Archive
     from mergekit_mo.testing import family
 
@@ -199,7 +199,7 @@ def place(tmp_path_factory: pytest.TempPathFactory, model: Make) -> Iterator[Pla
     folder = tmp_path_factory.mktemp("readme")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        patch.setattr(mergekit_mo.preflight, "free_cores", lambda: 1)
+        patch.setattr(mergekit_mo.workers, "free_cores", lambda: 1)
         patch.setenv("HF_HUB_OFFLINE", "1")
         localised(folder, model)
         (folder / ".cache").symlink_to(ROOT / ".cache")
