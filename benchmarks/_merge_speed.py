@@ -17,8 +17,9 @@ from mergekit.config import MergeConfiguration
 from mergekit.merge import run_merge
 
 from benchmarks._turns import interleaved
-from mergekit_mo.merging import Merger, merge_options
+from mergekit_mo.merging import Merger
 from mergekit_mo.options import MergeFlags
+from mergekit_mo.planning import merge_options
 
 METHODS = ("linear", "task_arithmetic", "ties", "dare_ties")
 

@@ -206,8 +206,8 @@ def norms(family: Family) -> dict[str, dict[str, float]]:
 
 def _measured_norms(family: Family) -> dict[str, dict[str, float]]:
     from mergekit_mo.differences import differences
-    from mergekit_mo.merging import merge_options
     from mergekit_mo.options import MergeFlags
+    from mergekit_mo.planning import merge_options
 
     folder = trained(family, print)
     names = {str(folder / model.partition("/")[2]): model for model in family.models}

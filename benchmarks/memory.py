@@ -165,7 +165,8 @@ def measure(method: str, models: list[str], dtype: str) -> dict[str, Any]:
 
 def size_here(chosen: dict[str, Any], flags: MergeFlags) -> Size:
     """The sizes of a configuration's merge, as a search is told them."""
-    from mergekit_mo.merging import merge_options, parse_reference, plan_merge
+    from mergekit_mo.merging import parse_reference
+    from mergekit_mo.planning import merge_options, plan_merge
     from mergekit_mo.sizes import size_of
     from mergekit_mo.sources import header_only, read_header
 

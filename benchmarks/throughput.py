@@ -49,8 +49,8 @@ from mergekit_mo.backends.hf import Transformers  # noqa: E402
 from mergekit_mo.console import quiet_libraries  # noqa: E402
 from mergekit_mo.evaluate import Evaluator, Job  # noqa: E402
 from mergekit_mo.machine import free_cores, set_threads  # noqa: E402
-from mergekit_mo.merging import merge_options  # noqa: E402
 from mergekit_mo.options import MergeFlags  # noqa: E402
+from mergekit_mo.planning import merge_options  # noqa: E402
 from mergekit_mo.preflight import Ready, prepare  # noqa: E402
 from mergekit_mo.testing import family  # noqa: E402
 

@@ -12,8 +12,9 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from mergekit_mo.merging import merge_options, parse_reference
+from mergekit_mo.merging import parse_reference
 from mergekit_mo.options import MergeFlags
+from mergekit_mo.planning import merge_options
 
 
 def merge_adapters(sources: Iterable[str], flags: MergeFlags, device: str) -> None:

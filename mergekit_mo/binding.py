@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import mergekit_mo.objectives
+from mergekit_mo.asking import Asked, prepare_task, task_metrics
 from mergekit_mo.documents import Documents, DocumentsError
 from mergekit_mo.evaluate import goal_names
-from mergekit_mo.harness import Asked, prepare_task, task_metrics
 from mergekit_mo.kinds import make
 from mergekit_mo.objectives import Objective
 from mergekit_mo.optimizers import Optimizer

@@ -17,10 +17,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from mergekit_mo.answers import Answers
 from mergekit_mo.archive import Outcome
 from mergekit_mo.contents import Watch
 from mergekit_mo.crash import scrubbed
-from mergekit_mo.harness import Answers, Harness
+from mergekit_mo.harness import Harness
 from mergekit_mo.layers import Walk
 from mergekit_mo.merging import Merger, as_it_is
 from mergekit_mo.objectives import Objective, Subject

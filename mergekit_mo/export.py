@@ -31,7 +31,7 @@ from mergekit_mo.problems import path_text
 from mergekit_mo.trial import Trial
 
 if TYPE_CHECKING:
-    from mergekit_mo.harness import Asked
+    from mergekit_mo.asking import Asked
     from mergekit_mo.preflight import Ready
     from mergekit_mo.space import Space
 

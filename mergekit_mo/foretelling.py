@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from mergekit_mo.harness import Asked
+from mergekit_mo.asking import Asked
 from mergekit_mo.memory import Forecast, Plans, forecast, shortage
 from mergekit_mo.problems import Problem
 from mergekit_mo.recipe import Recipe

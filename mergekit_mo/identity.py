@@ -24,7 +24,7 @@ from mergekit_mo.preflight import Ready
 from mergekit_mo.problems import UserError
 
 if TYPE_CHECKING:
-    from mergekit_mo.harness import Asked
+    from mergekit_mo.asking import Asked
 
 ARCHIVE = "archive.db"
 

@@ -1,6 +1,6 @@
-"""Configurations become models in memory, by mergekit's own planner, executor and loaders.
+"""Configurations become models in memory, by mergekit's own executor and loaders.
 
-No other file touches these three.
+Plans come from `planning`, and no other file touches any of these.
 
 Rule: the graph that is run is the very one that `run_merge` runs, in the same order, with only the
 writer at its end exchanged. Random masks come from torch's global generator in the order of
@@ -13,34 +13,29 @@ import json
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from copy import deepcopy
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 import transformers
-from mergekit.architecture import ModelArchitecture, get_architecture_info
-from mergekit.common import ModelReference, dtype_from_name, set_config_value
-from mergekit.config import MergeConfiguration
+from mergekit.common import ModelReference
 from mergekit.graph import Executor, Task
 from mergekit.io.tasks import FinalizeModel, LoaderCache, SaveTensor, TensorWriterTask
 from mergekit.merge import (
     _get_donor_model,
-    _model_out_config,
     _set_chat_template,
     _update_config_vocab,
 )
 from mergekit.multigpu_executor import MultiGPUExecutor
-from mergekit.options import MergeOptions
-from mergekit.plan import MergePlanner
-from mergekit.tokenizer import BuildTokenizer, TokenizerInfo
-from transformers import PretrainedConfig, PreTrainedModel
+from mergekit.tokenizer import TokenizerInfo
+from transformers import PreTrainedModel
 
-from mergekit_mo.layers import Kinds, Walk
-from mergekit_mo.options import OURS_ALONE, MergeFlags
+from mergekit_mo.layers import Walk
+from mergekit_mo.options import MergeFlags
 from mergekit_mo.orders import Orders
+from mergekit_mo.planning import Plan, merge_options, model_dtype, plan_merge
 from mergekit_mo.resident import (
     Collected,
     DistanceTo,
@@ -52,7 +47,7 @@ from mergekit_mo.resident import (
 )
 from mergekit_mo.reuse import Memory
 from mergekit_mo.slicing import adds_zero
-from mergekit_mo.stack import Kept, Stock, layer_kinds
+from mergekit_mo.stack import Kept, Stock
 
 
 @dataclass(frozen=True)
@@ -68,27 +63,6 @@ class Merged:
     model: PreTrainedModel
     tokenizer: Any
     digest: str
-
-
-@dataclass(frozen=True)
-class Plan:
-    """A merge that is ready to run.
-
-    Attributes:
-        saves: one task for each tensor that the merge writes.
-        build_tokenizer: mergekit's task for a new tokenizer, if the configuration asks for one.
-        config: of the model to be.
-        architecture: mergekit's description of it.
-        merge: mergekit's own form of the configuration, untouched by the planner.
-        kinds: of the layers, as mergekit would write them, whether they are right or not.
-    """
-
-    saves: tuple[SaveTensor, ...]
-    build_tokenizer: BuildTokenizer | None
-    config: PretrainedConfig
-    architecture: ModelArchitecture
-    merge: MergeConfiguration
-    kinds: Kinds
 
 
 class _Writer(TensorWriterTask, arbitrary_types_allowed=True):  # type: ignore[misc,call-arg]
@@ -155,7 +129,7 @@ class Merger:
             return self._stacked(configuration, walk)
         plan = plan_merge(configuration, self.options)
         tokenizer = self._tokenizer(plan)
-        dtype = _model_dtype(plan)
+        dtype = model_dtype(plan)
         model = self.resident.prepare(plan.config, dtype)
         tensors = IntoModel(model, None if self.options.multi_gpu else self.memory)
         self._run(plan, tensors)
@@ -197,7 +171,7 @@ class Merger:
                 plan.config,
                 plan.architecture,
                 kept.tensors,
-                _model_dtype(plan),
+                model_dtype(plan),
                 tokenizer,
                 self._companions(plan),
                 self.options.trust_remote_code,
@@ -216,7 +190,7 @@ class Merger:
         if tensors.strange:
             collected, tensors = Collected(), DistanceTo(model)
             self._run(plan, collected)
-            for name, tensor in collected.build(plan.config, _model_dtype(plan)).named_parameters():
+            for name, tensor in collected.build(plan.config, model_dtype(plan)).named_parameters():
                 tensors.take(name, tensor)
             if tensors.strange:
                 raise MergeError(f"the merge has no {tensors.strange[0]}: there is no distance")
@@ -293,25 +267,6 @@ class Merger:
         return folder if whole else None
 
 
-def merge_options(flags: MergeFlags, device: str) -> MergeOptions:
-    """Our flags as mergekit's options."""
-    names = [f.name for f in fields(flags) if f.name not in OURS_ALONE]
-    values = {name: getattr(flags, name) for name in names}
-    return MergeOptions(**{**values, "device": device, "quiet": True, "write_model_card": False})
-
-
-def plan_merge(configuration: Mapping[str, Any], options: MergeOptions) -> Plan:
-    """Plans a merge; reads configurations and tensor names, but no weights."""
-    merge = MergeConfiguration.model_validate(deepcopy(dict(configuration)))
-    planned = merge.model_copy(deep=True)  # the planner rewrites what it is given
-    architecture = get_architecture_info(planned, options)
-    config, kinds = _out_config(merge, architecture, options)
-    tasks = MergePlanner(planned, architecture, options, config).plan_to_disk("")
-    saves = tuple(task for task in tasks if isinstance(task, SaveTensor))
-    builds = [task for task in tasks if isinstance(task, BuildTokenizer)]
-    return Plan(saves, builds[0] if builds else None, config, architecture, merge, kinds)
-
-
 def as_it_is(reference: str) -> dict[str, Any]:
     """The configuration whose merge is a source itself, scored with its own tokenizer."""
     return {
@@ -319,43 +274,6 @@ def as_it_is(reference: str) -> dict[str, Any]:
         "base_model": reference,
         "models": [{"model": reference}],
     }
-
-
-def _out_config(
-    merge: MergeConfiguration, architecture: ModelArchitecture, options: MergeOptions
-) -> tuple[PretrainedConfig, Kinds]:
-    """The result's configuration as mergekit makes it, but with `layer_types` following the layers.
-
-    mergekit changes the number of layers and leaves `layer_types` as it was, which transformers
-    refuses to save or build.
-
-    Returns:
-        The configuration, and `layer_types` as mergekit has it.
-    """
-    config = _model_out_config(merge, architecture, options.trust_remote_code)
-    before = layer_kinds(config)
-    if merge.slices and getattr(config, "layer_types", None):
-        kinds: list[str] = []
-        for piece in merge.slices:
-            first, end = piece.sources[0].layer_range
-            source = piece.sources[0].model.config(options.trust_remote_code)
-            kinds += source.layer_types[first:end]
-        set_config_value(config, "layer_types", kinds)
-    return config, before
-
-
-def _model_dtype(plan: Plan) -> torch.dtype:
-    """The number format that the merge would be loaded in: its configuration's, or its tensors'."""
-    named = plan.merge.out_dtype or plan.merge.dtype
-    if named:
-        dtype: torch.dtype = dtype_from_name(named)
-        return dtype
-    if isinstance(plan.config.dtype, torch.dtype):
-        return plan.config.dtype
-    reference = plan.merge.base_model or plan.merge.referenced_models()[0]
-    loader = LoaderCache().get(reference)
-    first: torch.Tensor = loader.get_tensor(next(iter(loader.index.tensor_paths)))
-    return first.dtype
 
 
 @contextmanager

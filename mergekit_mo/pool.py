@@ -18,7 +18,8 @@ from transformers import PretrainedConfig
 from mergekit_mo.configuration import Configuration
 from mergekit_mo.layer_rules import LayerRules
 from mergekit_mo.layers import MERGE, Layers
-from mergekit_mo.merging import parse_reference, plan_merge
+from mergekit_mo.merging import parse_reference
+from mergekit_mo.planning import plan_merge
 from mergekit_mo.problems import Problem
 from mergekit_mo.sizes import Header
 from mergekit_mo.sources import architecture_of, header_only, read_header

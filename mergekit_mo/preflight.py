@@ -10,6 +10,8 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
+from mergekit_mo.answers import is_mean
+from mergekit_mo.asking import Asked
 from mergekit_mo.backends import Backend
 from mergekit_mo.backends.choice import LIVE, Chosen, choose
 from mergekit_mo.binding import Allowed, Bound, bind_objectives, steering
@@ -18,14 +20,15 @@ from mergekit_mo.contents import Content, Watch
 from mergekit_mo.differences import differences
 from mergekit_mo.evaluate import Evaluator, goal_names
 from mergekit_mo.foretelling import foretold, too_little
-from mergekit_mo.harness import Asked, Harness, is_mean
+from mergekit_mo.harness import Harness
 from mergekit_mo.machine import free_memory, set_threads
 from mergekit_mo.memory import Forecast
-from mergekit_mo.merging import Merger, merge_options
+from mergekit_mo.merging import Merger
 from mergekit_mo.objectives import Objective
 from mergekit_mo.optimizers import Optimizer, chosen
 from mergekit_mo.options import MergeFlags
 from mergekit_mo.orders import orders_bytes
+from mergekit_mo.planning import merge_options
 from mergekit_mo.pool import bind_layers
 from mergekit_mo.problems import Place, Problem, RecipeError
 from mergekit_mo.quantised import obstacle, quantised

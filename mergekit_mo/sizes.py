@@ -12,7 +12,7 @@ from typing import Any
 
 from mergekit.common import dtype_from_name
 
-from mergekit_mo.merging import Plan
+from mergekit_mo.planning import Plan
 
 
 @dataclass(frozen=True)

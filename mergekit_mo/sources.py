@@ -19,7 +19,8 @@ from mergekit.io.tasks import LoaderCache
 from mergekit.options import MergeOptions
 
 from mergekit_mo.configuration import Configuration
-from mergekit_mo.merging import Plan, parse_reference, plan_merge
+from mergekit_mo.merging import parse_reference
+from mergekit_mo.planning import Plan, plan_merge
 from mergekit_mo.problems import Problem
 from mergekit_mo.sizes import Header, Size, inputs, size_of
 from mergekit_mo.space import Space

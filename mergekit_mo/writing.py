@@ -206,7 +206,7 @@ def _merge(archive: Archive, trial: Trial, out: Path, flags: MergeFlags, device:
     """Runs mergekit's own writer, twice where a walk needs the merge on disk."""
     from mergekit.io.tasks import LoaderCache
 
-    from mergekit_mo.merging import merge_options
+    from mergekit_mo.planning import merge_options
 
     options = merge_options(flags, device)
     named = out.with_name(f"{out.name}.merge")
@@ -251,7 +251,8 @@ def _run(
     from mergekit.config import MergeConfiguration
     from mergekit.merge import run_merge
 
-    from mergekit_mo.merging import plan_merge, seeded
+    from mergekit_mo.merging import seeded
+    from mergekit_mo.planning import plan_merge
     from mergekit_mo.stack import source_config, stacked_config
 
     merge = MergeConfiguration.model_validate(deepcopy(dict(document)))

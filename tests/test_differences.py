@@ -5,8 +5,8 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from mergekit_mo.differences import differences
-from mergekit_mo.merging import merge_options
 from mergekit_mo.options import MergeFlags
+from mergekit_mo.planning import merge_options
 from tests.conftest import Make
 
 

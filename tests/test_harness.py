@@ -20,15 +20,10 @@ from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from mergekit_mo.answers import Answers, measure
+from mergekit_mo.asking import prepare_task, split_items, task_metrics
 from mergekit_mo.evaluation import Evaluation
-from mergekit_mo.harness import (
-    Answers,
-    Harness,
-    measure,
-    prepare_task,
-    split_items,
-    task_metrics,
-)
+from mergekit_mo.harness import Harness
 from mergekit_mo.tasks import TaskError, load_task
 
 Make = Callable[..., Path]

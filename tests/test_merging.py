@@ -19,15 +19,9 @@ from mergekit.config import MergeConfiguration
 from mergekit.merge import run_merge
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from mergekit_mo.merging import (
-    Merger,
-    as_it_is,
-    merge_options,
-    parse_reference,
-    plan_merge,
-    seeded,
-)
+from mergekit_mo.merging import Merger, as_it_is, parse_reference, seeded
 from mergekit_mo.options import MergeFlags, command_line
+from mergekit_mo.planning import merge_options, plan_merge
 from mergekit_mo.resident import MergeError, folder_digest
 
 Config = dict[str, Any]

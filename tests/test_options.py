@@ -11,8 +11,8 @@ import pytest
 from mergekit.options import MergeOptions, add_merge_options
 from mergekit.scripts.run_yaml import main
 
-from mergekit_mo.merging import merge_options
 from mergekit_mo.options import HELP, OURS_ALONE, OUTPUT_ONLY, MergeFlags, command_line
+from mergekit_mo.planning import merge_options
 
 OURS = {f.name: f.default for f in fields(MergeFlags)}
 

@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from mergekit_mo import loop, preflight
+from mergekit_mo.answers import Answers
 from mergekit_mo.archive import Archive
 from mergekit_mo.evaluate import Evaluator, Job, check_answers, check_logits, out_of_memory
 from mergekit_mo.events import Finished, Warned
-from mergekit_mo.harness import Answers
 from mergekit_mo.merging import Merger, as_it_is
 from tests.toy import FLAGS, Toy
 

@@ -110,8 +110,9 @@ def test_a_task_says_what_it_should(local: Path, name: str) -> None:
 def test_a_task_can_be_asked(local: Path, model: Make, name: str) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
+    from mergekit_mo.asking import prepare_task, task_metrics
     from mergekit_mo.evaluation import Evaluation
-    from mergekit_mo.harness import Harness, prepare_task, task_metrics
+    from mergekit_mo.harness import Harness
     from mergekit_mo.tasks import load_task
 
     evaluation = Evaluation(limit=3, holdout=0, batch_size=4, gen_kwargs={"max_gen_toks": 4})

@@ -16,8 +16,9 @@ from mergekit.io.tasks import LoaderCache
 from safetensors.torch import load_file
 from transformers import AutoTokenizer
 
-from mergekit_mo.merging import Merger, merge_options, parse_reference
+from mergekit_mo.merging import Merger, parse_reference
 from mergekit_mo.options import MergeFlags
+from mergekit_mo.planning import merge_options
 from mergekit_mo.problems import Problem
 from mergekit_mo.sizes import Size
 from mergekit_mo.sources import check_sources, read_header

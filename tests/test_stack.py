@@ -16,8 +16,9 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
 from mergekit_mo.layers import MERGE, Walk
-from mergekit_mo.merging import Merged, Merger, as_it_is, merge_options
+from mergekit_mo.merging import Merged, Merger, as_it_is
 from mergekit_mo.options import MergeFlags
+from mergekit_mo.planning import merge_options
 from mergekit_mo.resident import MergeError, folder_digest, tensor_digest
 from mergekit_mo.slicing import documents, in_one
 

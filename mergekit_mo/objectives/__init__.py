@@ -16,7 +16,7 @@ from mergekit_mo.documents import Documents
 from mergekit_mo.trial import Measurement
 
 if TYPE_CHECKING:
-    from mergekit_mo.harness import Answers
+    from mergekit_mo.answers import Answers
 
 
 @dataclass(frozen=True)

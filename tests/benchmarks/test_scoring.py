@@ -44,7 +44,7 @@ def test_a_passage_longer_than_the_context_is_refused(model: Make) -> None:
 def test_bits_per_byte_and_its_error_are_those_of_the_searchs_own_harness() -> None:
     from lm_eval.api.metrics import bits_per_byte as theirs
 
-    from mergekit_mo.harness import measure
+    from mergekit_mo.answers import measure
 
     rng = np.random.default_rng(0)
     sizes = rng.integers(80, 200, 40).astype(float)

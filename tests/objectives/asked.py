@@ -15,7 +15,8 @@ def asked(
     objective: Objective, subject: Subject, evaluation: Evaluation = ALL
 ) -> tuple[Objective, Subject]:
     """The objective, bound, and the subject once it has answered the items of its file."""
-    from mergekit_mo.harness import Harness, prepare_task, task_metrics
+    from mergekit_mo.asking import prepare_task, task_metrics
+    from mergekit_mo.harness import Harness
     from mergekit_mo.tasks import make_task
 
     documents = objective.documents(Path())

@@ -23,7 +23,8 @@ def base(model: Make) -> Path:
 @pytest.fixture(scope="session")
 def subject(model: Make, base: Path, tmp_path_factory: pytest.TempPathFactory) -> Subject:
     """A merge of two, with what it answered to a task of a few items."""
-    from mergekit_mo.harness import Harness, prepare_task
+    from mergekit_mo.asking import prepare_task
+    from mergekit_mo.harness import Harness
     from mergekit_mo.merging import Merger
     from mergekit_mo.options import MergeFlags
     from mergekit_mo.tasks import load_task

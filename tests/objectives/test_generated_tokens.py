@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from mergekit_mo.answers import Answers
 from mergekit_mo.archive import Archive
-from mergekit_mo.harness import Answers
 from mergekit_mo.objectives import Objective, Subject
 from mergekit_mo.objectives.generated_tokens import GeneratedTokens
 from mergekit_mo.paired import item_paired

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from mergekit_mo.answers import Answers
 from mergekit_mo.archive import Archive
-from mergekit_mo.harness import Answers
 from mergekit_mo.objectives import Objective, Subject
 from mergekit_mo.objectives.gold_logprob import GoldLogprob
 from mergekit_mo.preflight import prepare

@@ -15,8 +15,8 @@ from mergekit_mo.archive import Archive
 from mergekit_mo.backends.vllm import Vllm
 from mergekit_mo.executors.inline import Inline
 from mergekit_mo.harness import Harness
-from mergekit_mo.merging import merge_options
 from mergekit_mo.options import MergeFlags
+from mergekit_mo.planning import merge_options
 from mergekit_mo.preflight import Ready, prepare
 from mergekit_mo.testing import family
 from mergekit_mo.testing.continuations import write_continuations
