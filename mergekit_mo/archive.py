@@ -1,4 +1,4 @@
-"""Every trial of a run, in one SQLite file; the front and the optimizers' matrices are views of it.
+"""Every trial of a run, in one SQLite file; fronts and matrices are `views` of it.
 
 Rule: one process writes (an OS lock on the run folder sees to it, see `loop`); a call that records
 something returns only after the disk has it.
@@ -8,35 +8,24 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from mergekit_mo import storage
+from mergekit_mo import records, storage
 from mergekit_mo.layers import Layers
-from mergekit_mo.pareto import Matrix, hypervolume, nondominated
 from mergekit_mo.preference import Preference
 from mergekit_mo.problems import UserError
-from mergekit_mo.scales import (
-    Scale,
-    anchored_columns,
-    auxiliary_scales,
-    make_scales,
-    reference_point,
-)
 from mergekit_mo.soundness import opened, told
 from mergekit_mo.space import Candidate
-from mergekit_mo.trial import Data, Goal, Measurement, Outcome, Role, Split, Status, Trial
+from mergekit_mo.trial import Data, Goal, Outcome, Role, Split, Status, Trial
+from mergekit_mo.views import Unit, Views
 
-Unit = tuple[float, ...]
 
-
-class Archive:
+class Archive(Views):
     """The trials of one run.
 
     Open one with `create`, `open` or `memory`; use it as a context manager or `close` it.
@@ -45,9 +34,12 @@ class Archive:
     def __init__(self, connection: sqlite3.Connection, *, read_only: bool = False) -> None:
         self._db = connection
         self._read_only = read_only
-        self._views: dict[str, tuple[Trial, ...]] = {}
-        goals = [goal.name for goal in (*self.goals, *self.auxiliary)]
-        self._trials = {trial.number: trial for trial in storage.read_trials(connection, goals)}
+        goals, auxiliary = (
+            tuple(Goal(*entry) for entry in self.fact(name) or ())
+            for name in ("goals", "auxiliary")
+        )
+        names = [goal.name for goal in (*goals, *auxiliary)]
+        super().__init__(goals, auxiliary, records.read_trials(connection, names))
 
     @classmethod
     def create(cls, path: Path | str, goals: Sequence[Goal], facts: Mapping[str, Any]) -> Archive:
@@ -131,15 +123,9 @@ class Archive:
 
     # What is known.
 
-    @cached_property
-    def goals(self) -> tuple[Goal, ...]:
-        """The objectives, in the order of every table and matrix."""
-        return tuple(Goal(*entry) for entry in self.fact("goals"))
-
-    @cached_property
-    def auxiliary(self) -> tuple[Goal, ...]:
-        """What is measured besides, to steer an optimizer: in no front, table or hypervolume."""
-        return tuple(Goal(*entry) for entry in self.fact("auxiliary") or ())
+    def _goals(self, name: str) -> tuple[Goal, ...]:
+        """The goals under the name of a fact."""
+        return tuple(Goal(*entry) for entry in self.fact(name) or ())
 
     @property
     def preference(self) -> Preference:
@@ -157,43 +143,13 @@ class Archive:
         facts = self.fact("layers")
         return None if facts is None else Layers.read(facts)
 
-    @property
-    def trials(self) -> tuple[Trial, ...]:
-        """All trials in the order of their numbers."""
-        return self._view("all", lambda _: True)
-
-    @property
-    def references(self) -> tuple[Trial, ...]:
-        """The base and the sources as they are."""
-        return self._view("reference", lambda trial: trial.role == "reference")
-
-    @property
-    def candidates(self) -> tuple[Trial, ...]:
-        """The trials that count towards the budget."""
-        return self._view("candidate", lambda trial: trial.role == "candidate")
-
-    def trial(self, number: int) -> Trial | None:
-        """The trial of a number; None where there is none."""
-        return self._trials.get(number)
-
-    def _view(self, name: str, wanted: Callable[[Trial], bool]) -> tuple[Trial, ...]:
-        """Some of the trials, in the order of their numbers; kept until one of them changes."""
-        if name not in self._views:
-            self._views[name] = tuple(t for _, t in sorted(self._trials.items()) if wanted(t))
-        return self._views[name]
-
-    @property
-    def asks(self) -> int:
-        """How often an optimizer has been asked."""
-        return 1 + max((t.ask for t in self.trials if t.ask is not None), default=-1)
-
     def answers(self, number: int, split: Split, task: str) -> Any:
         """The per-item answers of a trial.
 
         Raises:
             UserError: they are not there, or not as they were written.
         """
-        return storage.read_answers(self._db, number, split, task)
+        return records.read_answers(self._db, number, split, task)
 
     def openings(self) -> tuple[int, ...]:
         """The trials whose hold-out was scored, once for each time."""
@@ -204,84 +160,6 @@ class Archive:
         """When trials finished or failed, in seconds since the epoch, by number."""
         rows = self._db.execute("SELECT number, finished FROM trial WHERE finished IS NOT NULL")
         return dict(rows)
-
-    # Views.
-
-    @property
-    def scales(self) -> tuple[Scale, ...]:
-        """The anchored scale of each goal."""
-        return make_scales(self.goals, self.references)
-
-    @property
-    def steering_scales(self) -> tuple[Scale, ...]:
-        """The scales of the goals, then of the auxiliary objectives."""
-        return (*self.scales, *auxiliary_scales(self.auxiliary, self.references))
-
-    def matrix(self, trials: Iterable[Trial], split: Split = "search") -> Matrix:
-        """Anchored scores of finished trials, `n x m`, all maximised."""
-        return self._matrix(trials, self.scales, split)
-
-    def _matrix(
-        self, trials: Iterable[Trial], scales: Sequence[Scale], split: Split = "search"
-    ) -> Matrix:
-        rows = [[s.up(_scores(t, split)[s.goal.name].value) for s in scales] for t in trials]
-        return np.array(rows, dtype=float).reshape(len(rows), len(scales))
-
-    def data(
-        self,
-        *,
-        auxiliary: bool = False,
-        expressed: Mapping[str, Unit] | None = None,
-        partial: bool = False,
-    ) -> Data:
-        """The matrices that optimizers read; failed trials are in none of them.
-
-        Args:
-            auxiliary: with the auxiliary objectives as the last columns.
-            partial: with stopped trials, whose scores are estimates.
-            expressed: points of the space at which a reference trial lies, by the reference's
-                model; such trials are data like any other, and come first.
-        """
-        scales = self.steering_scales if auxiliary else self.scales
-        known = {**(expressed or {})}
-        done = [
-            *(t for t in self.references if t.status == "done" and t.origin in known),
-            *(t for t in self.candidates if t.status in ("done", *("stopped",) * partial)),
-        ]
-        points = [known[t.origin] if t.unit is None else t.unit for t in done]
-        waiting = [t for t in self.candidates if t.status == "waiting"]
-        d = max((len(t.unit) for t in self.candidates if t.unit is not None), default=0)
-        variances = [[s.variance(t.scores[s.goal.name].stderr) for s in scales] for t in done]
-        return Data(
-            X=np.array(points, dtype=float).reshape(len(done), d),
-            Y=self._matrix(done, scales),
-            Yvar=np.array(variances, dtype=float).reshape(len(done), len(scales)),
-            feasible=np.array([self.feasible(t) for t in done], dtype=bool),
-            pending=np.array([t.unit for t in waiting], dtype=float).reshape(len(waiting), d),
-            numbers=tuple(t.number for t in done),
-            partial=np.array([t.status == "stopped" for t in done], dtype=bool),
-        )
-
-    def feasible(self, trial: Trial) -> bool:
-        """Whether a finished trial keeps every threshold."""
-        return all(goal.allows(trial.scores[goal.name].value) for goal in self.goals)
-
-    def front(self) -> tuple[Trial, ...]:
-        """The feasible candidates that no other one dominates, by their search scores."""
-        return self.front_of(self.candidates)
-
-    def front_of(self, trials: Iterable[Trial]) -> tuple[Trial, ...]:
-        """The front of some trials; failed and stopped ones are on none."""
-        able = [t for t in trials if t.status == "done" and self.feasible(t)]
-        marks = nondominated(self.matrix(able))
-        return tuple(t for t, on in zip(able, marks, strict=True) if on)
-
-    def hypervolume(self, trials: Iterable[Trial], split: Split = "search") -> float:
-        """Hypervolume of trials over the anchored goals, from the fixed reference point."""
-        columns = anchored_columns(self.scales)
-        if not columns:
-            return 0.0
-        return hypervolume(self.matrix(trials, split)[:, columns], reference_point(len(columns)))
 
     # Writing.
 
@@ -309,8 +187,8 @@ class Archive:
             trials.append(trial)
         with storage.transaction(self._db):
             for trial in trials:
-                storage.put(self._db, "trial", _row(trial))
-        self._keep(trials)
+                storage.put(self._db, "trial", records.row_of(trial))
+        self._take(trials)
         return tuple(trials)
 
     def finish(self, number: int, outcome: Outcome, at: float, split: Split = "search") -> Trial:
@@ -344,18 +222,13 @@ class Archive:
             trial = replace(trial, holdout=dict(outcome.scores))
         with storage.transaction(self._db):
             if split == "search":
-                storage.put(self._db, "trial", {**_row(trial), "finished": at})
+                storage.put(self._db, "trial", {**records.row_of(trial), "finished": at})
             else:
-                storage.write_opening(self._db, number, at)
-            storage.write_scores(self._db, number, split, outcome.scores)
-            storage.write_answers(self._db, number, split, outcome.answers)
-        self._keep([trial])
+                records.write_opening(self._db, number, at)
+            records.write_scores(self._db, number, split, outcome.scores)
+            records.write_answers(self._db, number, split, outcome.answers)
+        self._take([trial])
         return trial
-
-    def _keep(self, trials: Iterable[Trial]) -> None:
-        """Takes trials over that are on disk now."""
-        self._trials.update({t.number: t for t in trials})
-        self._views.clear()
 
     def remember(self, name: str, value: Any) -> None:
         """Writes a fact, in the place of an older one of that name."""
@@ -363,26 +236,4 @@ class Archive:
             storage.write_fact(self._db, name, value)
 
 
-def _row(trial: Trial) -> dict[str, Any]:
-    """A trial as its row, but for the time at which it finished."""
-    return {
-        "number": trial.number,
-        "role": trial.role,
-        "origin": trial.origin,
-        "ask": trial.ask,
-        "unit": json.dumps(trial.unit),
-        "config": json.dumps(trial.config),
-        "path": storage.path_text(trial.path),
-        "status": trial.status,
-        "digest": trial.digest,
-        "error": trial.error,
-        "seconds": trial.seconds,
-        "stopped": storage.stop_text(trial.stopped),
-    }
-
-
-def _scores(trial: Trial, split: Split) -> Mapping[str, Measurement]:
-    return trial.scores if split == "search" else trial.holdout
-
-
-__all__ = ["Archive", "Data", "Outcome"]
+__all__ = ["Archive", "Data", "Outcome", "Unit"]
