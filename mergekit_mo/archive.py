@@ -176,7 +176,7 @@ class Archive(Views):
             entries: each a candidate (of a reference, its model's name) and its configuration.
             ask: the number of the ask that proposed them.
         """
-        first = 1 + max(self._trials, default=-1)
+        first = 1 + next(reversed(self._trials), -1)
         trials = []
         for number, (candidate, config) in enumerate(entries, first):
             known = isinstance(candidate, Candidate)

@@ -132,7 +132,7 @@ def numbered(archive: Archive, number: int) -> Choice:
     Raises:
         UserError: there is none, or it was not scored.
     """
-    trial = next((t for t in archive.trials if t.number == number), None)
+    trial = archive.trial(number)
     front = archive.front()
     listing = f"on the front: {', '.join(str(t.number) for t in front) or 'none'}"
     if trial is None:

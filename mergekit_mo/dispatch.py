@@ -87,7 +87,8 @@ def _holdout_complaint(archive: Archive, job: Job, outcome: Outcome) -> str:
     """Why a hold-out score cannot be believed; empty where it can."""
     if outcome.error is not None:
         return f"trial {job.number} could not be scored on the hold-out: {outcome.error}"
-    (trial,) = (t for t in archive.trials if t.number == job.number)
+    trial = archive.trial(job.number)
+    assert trial is not None
     if outcome.digest != trial.digest:
         return (
             f"trial {job.number} merged to other weights than those that were scored: have the "

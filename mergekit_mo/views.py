@@ -1,11 +1,13 @@
 """What is seen in a run's trials: fronts, hypervolumes and the matrices that optimizers read.
 
-Rule: a view holds nothing of its own; it follows from the trials and the goals alone.
+Rule: what is seen follows from the trials and the goals alone. What is kept of it from one call to
+the next is brought up in `_take`, so that a trial costs as much after thousands as at the start.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence, Set
 
 import numpy as np
 
@@ -17,7 +19,7 @@ from mergekit_mo.scales import (
     make_scales,
     reference_point,
 )
-from mergekit_mo.trial import Data, Goal, Measurement, Split, Trial
+from mergekit_mo.trial import Data, Goal, Measurement, Role, Split, Trial
 
 Unit = tuple[float, ...]
 
@@ -37,43 +39,63 @@ class Views:
     ) -> None:
         self.goals = goals
         self.auxiliary = auxiliary
-        self._views: dict[str, tuple[Trial, ...]] = {}
-        self._trials = {trial.number: trial for trial in trials}
+        self._trials: dict[int, Trial] = {}  # by number, and in the order of numbers
+        self._views: dict[Role | None, tuple[Trial, ...]] = {}
+        self._roles: dict[Role, dict[int, Trial]] = {"reference": {}, "candidate": {}}
+        self._points: set[Unit | None] = set()
+        self._origins: Counter[str] = Counter()
+        self._asks = 0
+        self._scales: tuple[Scale, ...] | None = None
+        self._front: list[int] = []  # of the candidates that are not in `_unseen`
+        self._unseen: set[int] = set()
+        self._take(trials)
 
     @property
     def trials(self) -> tuple[Trial, ...]:
         """All trials in the order of their numbers."""
-        return self._view("all", lambda _: True)
+        if None not in self._views:
+            self._views[None] = tuple(self._trials.values())
+        return self._views[None]
 
     @property
     def references(self) -> tuple[Trial, ...]:
         """The base and the sources as they are."""
-        return self._view("reference", lambda trial: trial.role == "reference")
+        return self._of("reference")
 
     @property
     def candidates(self) -> tuple[Trial, ...]:
         """The trials that count towards the budget."""
-        return self._view("candidate", lambda trial: trial.role == "candidate")
+        return self._of("candidate")
+
+    def _of(self, role: Role) -> tuple[Trial, ...]:
+        if role not in self._views:
+            self._views[role] = tuple(self._roles[role].values())
+        return self._views[role]
 
     def trial(self, number: int) -> Trial | None:
         """The trial of a number; None where there is none."""
         return self._trials.get(number)
 
-    def _view(self, name: str, wanted: Callable[[Trial], bool]) -> tuple[Trial, ...]:
-        """Some of the trials, in the order of their numbers; kept until one of them changes."""
-        if name not in self._views:
-            self._views[name] = tuple(t for _, t in sorted(self._trials.items()) if wanted(t))
-        return self._views[name]
+    @property
+    def points(self) -> Set[Unit | None]:
+        """The points of the candidates, whatever became of them."""
+        return self._points
+
+    def proposed_by(self, origin: str) -> int:
+        """How many candidates one origin has proposed."""
+        return self._origins[origin]
 
     @property
     def asks(self) -> int:
         """How often an optimizer has been asked."""
-        return 1 + max((t.ask for t in self.trials if t.ask is not None), default=-1)
+        return self._asks
 
     @property
     def scales(self) -> tuple[Scale, ...]:
         """The anchored scale of each goal."""
-        return make_scales(self.goals, self.references)
+        if self._scales is None:
+            self._scales = make_scales(self.goals, self.references)
+        return self._scales
 
     @property
     def steering_scales(self) -> tuple[Scale, ...]:
@@ -131,7 +153,13 @@ class Views:
 
     def front(self) -> tuple[Trial, ...]:
         """The feasible candidates that no other one dominates, by their search scores."""
-        return self.front_of(self.candidates)
+        if self._unseen:
+            # What a member dominates stays dominated: later trials meet the members alone.
+            numbers = sorted({*self._front, *self._unseen})
+            found = self.front_of(self._trials[number] for number in numbers)
+            self._front = [trial.number for trial in found]
+            self._unseen.clear()
+        return tuple(self._trials[number] for number in self._front)
 
     def front_of(self, trials: Iterable[Trial]) -> tuple[Trial, ...]:
         """The front of some trials; failed and stopped ones are on none."""
@@ -148,8 +176,24 @@ class Views:
 
     def _take(self, trials: Iterable[Trial]) -> None:
         """Takes trials over that are on disk now."""
-        self._trials.update({t.number: t for t in trials})
-        self._views.clear()
+        for trial in trials:
+            if trial.number not in self._trials:
+                self._count(trial)
+            self._trials[trial.number] = self._roles[trial.role][trial.number] = trial
+            self._views.pop(None, None)
+            self._views.pop(trial.role, None)
+            if trial.role == "candidate":
+                self._unseen.add(trial.number)
+            else:  # the scales may be others now, and so is who dominates whom
+                self._scales = None
+                self._front, self._unseen = [], {*self._roles["candidate"]}
+
+    def _count(self, trial: Trial) -> None:
+        """Counts a new trial, whose number is higher than all before it."""
+        self._asks = max(self._asks, 0 if trial.ask is None else trial.ask + 1)
+        if trial.role == "candidate":
+            self._points.add(trial.unit)
+            self._origins[trial.origin] += 1
 
 
 def _scores(trial: Trial, split: Split) -> Mapping[str, Measurement]:

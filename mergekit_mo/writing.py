@@ -48,7 +48,7 @@ def done_trial(archive: Archive, number: int) -> Trial:
     Raises:
         UserError: there is no such trial, or it has no model.
     """
-    found = next((t for t in archive.trials if t.number == number), None)
+    found = archive.trial(number)
     if found is None:
         last = max((t.number for t in archive.trials), default=-1)
         known = f"this run has the trials 0 to {last}" if last >= 0 else "this run has no trials"

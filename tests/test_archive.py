@@ -291,6 +291,40 @@ def test_a_trials_path_is_kept(path: Path) -> None:
         assert archive.data().X.shape == (0, 0)
 
 
+def test_what_is_kept_of_views_is_what_all_trials_together_give(path: Path) -> None:
+    goals = [Goal("accuracy", True, 0.2), Goal("bits", False)]
+    rng = np.random.default_rng(0)
+    with Archive.create(path, goals, {}) as archive:
+        anchor(archive)
+        for i in range(4):
+            add(archive, *[None] * 15, x=i / 100)
+        waiting = [t.number for t in archive.candidates]
+        sizes = set()
+        for number in rng.permutation(waiting):  # few values: many ties, in any order
+            scores = outcome(*(rng.integers(0, 8, 2) / 8))
+            archive.finish(int(number), FAILED if rng.random() < 0.1 else scores, 0.0)
+            front = archive.front()
+            assert front == archive.front_of(archive.candidates)
+            sizes.add(len(front))
+            if front:
+                archive.finish(front[0].number, scores, 0.0, "holdout")
+        assert len(sizes) > 2
+        # A reference that ends late moves the scales.
+        (late,) = archive.propose("reference", [("a/late", {})])
+        before = archive.scales
+        archive.finish(late.number, outcome(0.9, 0.5), 0.0)
+        assert archive.scales != before
+        assert archive.front() == archive.front_of(archive.candidates)
+        add(archive, outcome(1.0, 0.0), x=0.04)
+        (best,) = archive.front()
+        assert best.number == archive.trials[-1].number
+        kept = archive.trials, archive.references, archive.front(), archive.scales, archive.asks
+        assert archive.points == {t.unit for t in archive.candidates}
+        assert archive.proposed_by("sobol") == len(archive.candidates) == 61
+    with Archive.open(path, read_only=True) as found:
+        assert kept == (found.trials, found.references, found.front(), found.scales, found.asks)
+
+
 def make_old(path: Path) -> tuple[Trial, ...]:
     """An archive as version 1 wrote it."""
     trials = fill(path)

@@ -280,7 +280,7 @@ def test_a_trial_without_held_out_scores_says_so() -> None:
 
     archive = archive_of(HUB_CONFIG, SOURCES)
     trial = done_trial(archive, 3)
-    archive._trials[3] = replace(trial, holdout={})
+    archive._take([replace(trial, holdout={})])
     text = card_of(archive)
     assert "not scored on held-out items" in text
     assert len(front_matter(text)["model-index"][0]["results"]) == 1
@@ -305,7 +305,7 @@ def test_a_walk_over_layers_is_told_with_the_command_that_makes_it(
         written=full * 3 if kinds else (),
     )  # fmt: skip
     archive = archive_of(HUB_CONFIG | {"merge_method": method}, SOURCES, layers=layers.facts())
-    archive._trials[3] = replace(archive._trials[3], path=((0, 0), (1, 2)))
+    archive._take([replace(archive.trials[3], path=((0, 0), (1, 2)))])
     text = card_of(archive)
     assert "Layers: merge 0, two 2; embeddings, final norm and head are the merge's." in text
     assert command in text

@@ -56,13 +56,13 @@ def uniform(
         taken: points that are taken besides, by other candidates of this ask.
     """
     rng = np.random.default_rng(seed)
-    known = {t.unit for t in archive.trials}.union(taken)
+    known = set(taken)
     found: list[Candidate] = []
     for _ in range(_MOST_DRAWS):
         if len(found) == count:
             break
         candidate = space.candidate(rng.random(space.dim).tolist(), "random")
-        if candidate.unit not in known:
+        if candidate.unit not in known and candidate.unit not in archive.points:
             known.add(candidate.unit)
             found.append(candidate)
     return found

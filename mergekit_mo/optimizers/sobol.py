@@ -49,16 +49,16 @@ def spread(
         origin: what the candidates say of where they come from.
         taken: points that are taken besides, by other candidates of this ask.
     """
-    known = {t.unit for t in archive.candidates}.union(taken)
+    known = set(taken)  # the archive's own points are not gathered anew at each ask
     sampler = qmc.Sobol(d=space.dim, scramble=True, rng=np.random.default_rng(run_seed(seed)))
-    if gone := sum(t.origin == origin for t in archive.candidates):
+    if gone := archive.proposed_by(origin):
         sampler.fast_forward(gone)  # scipy refuses 0
     found: list[Candidate] = []
     for _ in range(_MOST_DRAWS):
         if len(found) == count:
             break
         candidate = space.candidate(sampler.random(1)[0], origin)
-        if candidate.unit not in known:
+        if candidate.unit not in known and candidate.unit not in archive.points:
             known.add(candidate.unit)
             found.append(candidate)
     return found
