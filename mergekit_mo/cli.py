@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import keyword
 import pkgutil
 from typing import Any
 
@@ -29,6 +30,7 @@ _ORDER = {
     "report": "write a run as one page for a browser, or follow it live",
     "card": "print the model card of a trial",
     "push": "upload a trial's model and its card to the Hub",
+    "import": "begin a run with what an earlier one knows",
     "rescue": "save what is whole of a run whose archive is damaged",
     "convert": "make a recipe of a mergekit-evolve genome",
     "kinds": "list what a recipe can name",
@@ -41,7 +43,8 @@ class _Commands(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Those of `_ORDER`, then any other, by name."""
         del ctx
-        found = [module.name for module in pkgutil.iter_modules(commands.__path__)]
+        # `import` is a word of Python's, and its file has a name with _ at its end.
+        found = [module.name.rstrip("_") for module in pkgutil.iter_modules(commands.__path__)]
         named = [name for name in found if not name.startswith("_")]
         order = list(_ORDER)
         return sorted(named, key=lambda n: (order.index(n) if n in order else len(order), n))
@@ -56,7 +59,8 @@ class _Commands(click.Group):
         """The command of a name; None where there is none."""
         if name.replace("_", "-") not in self.list_commands(ctx):
             return None
-        module = importlib.import_module(f"{commands.__name__}.{name}")
+        file = f"{name}_" if keyword.iskeyword(name) else name
+        module = importlib.import_module(f"{commands.__name__}.{file}")
         command: click.Command = module.command
         return command
 

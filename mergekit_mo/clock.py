@@ -17,6 +17,9 @@ from mergekit_mo.gain import own_trial
 SPENT = "spent"
 """The archive's fact of the seconds that a run has taken so far."""
 
+IMPORTED = "imported"
+"""The archive's fact of the trials that came from another run; they cost nothing here."""
+
 _LAST = 10  # trials that the next one is expected to resemble
 _LEAST_HOLDOUT = 0.25  # of a trial's time: a merge takes its time however few the items
 
@@ -29,6 +32,9 @@ class Clock:
         budget: what it may spend.
         holdout: held-out items for each item that is searched on.
         now: seconds of a clock that never goes back.
+
+    Attributes:
+        trials: candidates that the run may come to, those of another run included.
     """
 
     def __init__(
@@ -40,8 +46,11 @@ class Clock:
     ) -> None:
         self.archive, self.budget, self.holdout, self._now = archive, budget, holdout, now
         known = archive.fact(SPENT)
-        ended = (t.seconds or 0.0 for t in archive.trials if t.status != "waiting")
+        taken = set((archive.fact(IMPORTED) or {}).get("trials", ()))
+        own = (t for t in archive.trials if t.number not in taken)
+        ended = (t.seconds or 0.0 for t in own if t.status != "waiting")
         self._before: float = sum(ended) if known is None else known
+        self.trials = budget.trials + sum(t.number in taken for t in archive.candidates)
         self._begun = now()
 
     @property

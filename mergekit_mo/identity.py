@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -45,14 +45,17 @@ def check_folder(ready: Ready, out: Path, *, resume: bool) -> None:
         _same_run(ready, archive, out)
 
 
-def open_run(ready: Ready, out: Path, resume: bool) -> Archive:
-    """Opens the run's archive, or makes it."""
+def open_run(
+    ready: Ready, out: Path, resume: bool, fill: Callable[[Archive], None] = lambda _: None
+) -> Archive:
+    """Opens the run's archive, or makes it; `fill` writes what it begins with."""
     check_folder(ready, out, resume=resume)
     path = out / ARCHIVE
     if not path.exists():
         aside = out / f".{ARCHIVE}.new"
         aside.unlink(missing_ok=True)
-        Archive.create(aside, ready.goals, _facts(ready)).close()
+        with Archive.create(aside, ready.goals, run_facts(ready)) as archive:
+            fill(archive)
         write_file(out / "recipe.yaml", ready.recipe.source.text)
         for split in ("search", "holdout"):
             items = {asked.name: asked.items[split] for asked in ready.tasks}
@@ -81,19 +84,19 @@ def same_contents(ready: Ready, archive: Archive, out: Path) -> dict[str, Conten
 def changed_versions(archive: Archive) -> Iterator[Event]:
     """Warns of libraries that are not those that the run began with."""
     then, now = archive.fact("versions"), versions()
-    for name in _differing(then, now):
+    for name in differing(then, now):
         yield Warned(f"{name} was {then.get(name)} when this run began, and is {now.get(name)}")
 
 
 def fingerprint(ready: Ready) -> str:
     """A digest of all that a worker must share with its search."""
-    facts = _facts(ready)
+    facts = run_facts(ready)
     shared = {name: facts[name] for name in ("search", "flags", "items", "tasks", "layers")}
     text = json.dumps(shared, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _facts(ready: Ready) -> dict[str, Any]:
+def run_facts(ready: Ready) -> dict[str, Any]:
     """What a run is, for its archive: all that another run must share to continue it."""
     return {
         "recipe": ready.recipe.source.text,
@@ -137,27 +140,27 @@ def _flags(ready: Ready) -> dict[str, Any]:
 
 def _same_run(ready: Ready, archive: Archive, out: Path) -> None:
     """Refuses to continue a run as something that it is not, naming what differs."""
-    now = json.loads(json.dumps(_facts(ready), default=str))
+    now = json.loads(json.dumps(run_facts(ready), default=str))
     names = ["search", "flags", "device", "items", "layers"]
     if archive.fact("items") == now["items"]:  # else other documents are asked in any case
         names.append("tasks")
-    differing = [
+    found = [
         f"{name}.{key}" if key else name
         for name in names
-        for key in _differing(archive.fact(name), now[name])
+        for key in differing(archive.fact(name), now[name])
     ]
     backend = (archive.fact("backend") or {"name": "hf"})["name"]
     if backend != ready.backend.name:
-        differing.append(f"backend ({backend} then, {ready.backend.name} now)")
+        found.append(f"backend ({backend} then, {ready.backend.name} now)")
     asked = ready.flags.num_threads
     if asked is not None and asked != archive.fact("threads"):
-        differing.append(f"threads ({archive.fact('threads')} then, {asked} now)")
-    if differing:
-        what = f"{out} was run with other settings: {', '.join(differing)}"
+        found.append(f"threads ({archive.fact('threads')} then, {asked} now)")
+    if found:
+        what = f"{out} was run with other settings: {', '.join(found)}"
         raise UserError(f"{what}; only the budget may change. Choose another --out", status=2)
 
 
-def _differing(then: Any, now: Any) -> list[str]:
+def differing(then: Any, now: Any) -> list[str]:
     """The keys in which two records differ; an empty key where they are no records."""
     if isinstance(then, dict) and isinstance(now, dict):
         return sorted(k for k in then.keys() | now.keys() if then.get(k) != now.get(k))

@@ -63,7 +63,7 @@ def search(
         ready = replace(ready, threads=archive.fact("threads"), contents=known)
         limits = ready.recipe.limits
         clock = Clock(archive, limits, _held_out(ready))
-        yield Started(archive, out, limits.trials, len(archive.trials), limits.seconds)
+        yield Started(archive, out, clock.trials, len(archive.trials), limits.seconds)
         yield from changed_versions(archive)
         yield from _idle_layers(ready)
         executor = hire(ready)
@@ -174,7 +174,7 @@ def _wanted(ready: Ready, jobs: Dispatch, clock: Clock) -> int:
     if not clock.allows(len(jobs), jobs.executor.slots):
         return 0
     batch = ready.optimizer.batch
-    left = max(0, ready.recipe.budget - len(jobs.archive.candidates))
+    left = max(0, clock.trials - len(jobs.archive.candidates))
     if batch == 1:
         return min(jobs.room, left)
     return 0 if jobs else min(max(jobs.executor.slots, batch), left)

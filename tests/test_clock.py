@@ -9,7 +9,7 @@ import pytest
 from mergekit_mo import loop, preflight
 from mergekit_mo.archive import Archive
 from mergekit_mo.budget import UNBOUNDED, Budget
-from mergekit_mo.clock import SPENT, Clock
+from mergekit_mo.clock import IMPORTED, SPENT, Clock
 from mergekit_mo.console import Lines
 from mergekit_mo.events import Finished, Started
 from mergekit_mo.plan import plan_facts, plan_text
@@ -125,3 +125,9 @@ def test_it_is_told_before_and_while_it_is_spent(
     with Archive.open(out, read_only=True) as archive:
         Lines(Console(), Console(stderr=True)).show(Started(archive, out, UNBOUNDED, 0, 28800.0))
     assert "the search starts, merges for 8h in all" in capsys.readouterr().err
+
+
+def test_what_another_run_spent_is_not_counted() -> None:
+    with archived(5.0, 7.0) as archive:
+        archive.remember(IMPORTED, {"run": "old", "trials": [0]})
+        assert Clock(archive, Budget(3, 60.0), 0.0, Hand()).spent == 7.0

@@ -67,7 +67,7 @@ class Grouped(click.Command):
         records = {p.name: r for p in self.get_params(ctx) if (r := p.get_help_record(ctx))}
         for title, names in HEADINGS.items():
             with formatter.section(title):
-                formatter.write_dl([records.pop(name) for name in names])
+                formatter.write_dl([records.pop(name) for name in names if name in records])
         with formatter.section("Other"):
             formatter.write_dl(list(records.values()))
 
