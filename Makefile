@@ -18,8 +18,9 @@ demo: family
 	$(BIN)/mergekit-mo-search recipes/demo.yaml --out runs/demo
 	$(BIN)/python benchmarks/soups.py runs/demo
 
+# Two processes, a file's tests in one of them, a thread each: more threads than cores crawl.
 test: family
-	$(BIN)/pytest
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile
 
 # What takes minutes: kills at every step, 2,000 trials, 100,000 strange recipes and archives.
 soak: family

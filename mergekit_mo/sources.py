@@ -132,6 +132,8 @@ def pickled_weights(reference: ModelReference) -> str:
     for part in (reference.model, reference.lora):
         if part is None:
             continue
+        if Path(part.path).is_absolute() and not Path(part.path).exists():
+            continue  # whoever reads it says that it is gone
         if Path(part.path).is_dir():
             names = [path.name for path in Path(part.path).iterdir()]
         else:

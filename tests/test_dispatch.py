@@ -170,3 +170,19 @@ def test_simulated_workers_idle_while_the_search_thinks() -> None:
     assert [executor.wait()[0] for _ in range(3)] == [0, 1, 2]
     assert sum(end - start for start, end in executor.spans) == 36
     assert executor.now >= 36 + 5
+
+
+def test_a_front_member_that_merges_to_other_weights_gets_a_warning_and_no_hold_out(
+    ready: Ready, tmp_path: Path
+) -> None:
+    def fickle(job: Job) -> Outcome:
+        outcome = work(job)
+        return replace(outcome, digest="others") if job.split == "holdout" else outcome
+
+    executor = Simulated(fickle, 1, seconds, lambda: 0.0)
+    events = list(loop.search(ready, tmp_path, hire=hiring(executor)))
+    warnings = [e.message for e in events if isinstance(e, Warned)]
+    front = [t.number for t in trials_of(tmp_path) if t.holdout]
+    assert front == []
+    assert len(warnings) > 3
+    assert all("merged to other weights than those that were scored" in text for text in warnings)

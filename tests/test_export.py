@@ -276,7 +276,7 @@ def test_the_tables_have_the_documented_columns(out: Path) -> None:
     for name in ("front.csv", "trials.csv"):
         first = (out / name).read_text(encoding="utf-8").splitlines()[0].split(",")
         held = [f"holdout_{column}" for column in both]
-        assert first == ["trial", "origin", "status", *both, *held, "seconds", "error"]
+        assert first == ["trial", "origin", "status", *both, *held, "seconds", "error", "stopped"]
 
 
 def test_the_tables_hold_every_figure_in_full(out: Path) -> None:
@@ -338,7 +338,7 @@ def test_what_is_not_known_is_an_empty_cell() -> None:
     table = list(csv.reader(text.splitlines(keepends=True)))
     assert table[0][3:11] == [*_error_columns("a"), *_error_columns("b,c")]
     assert table[1][3:11] == ["0.1", "", "", "", "-2.5e-09", "0.0", "", ""]
-    assert table[1][11:] == [*[""] * 8, "1.5", ""]
+    assert table[1][11:] == [*[""] * 8, "1.5", "", ""]
     assert table[2] == ["1", "sobol", "failed", *[""] * 17, 'no "room",\nnone']
 
 

@@ -276,9 +276,7 @@ def copied(toy: Toy, folder: Path) -> Toy:
     return Toy(folder)
 
 
-def test_a_front_member_whose_sources_have_changed_gets_a_warning_and_no_hold_out(
-    toy: Toy, tmp_path: Path
-) -> None:
+def test_a_run_whose_sources_have_changed_is_not_continued(toy: Toy, tmp_path: Path) -> None:
     mine = copied(toy, tmp_path / "toy")
     recipe, out = mine.recipe("changing", budget=2), tmp_path / "run"
     search = loop.search(preflight.prepare(recipe, FLAGS), out)
@@ -287,17 +285,12 @@ def test_a_front_member_whose_sources_have_changed_gets_a_warning_and_no_hold_ou
         if isinstance(event, Finished) and event.trial.number == 4:
             break
     search.close()
+    before = dump(out)
     shutil.rmtree(mine.folder / "models" / "two")
     untrained(mine.folder / "models" / "two", layers=2, hidden=32, seed=77)
-    events = run(recipe, out, resume=True)
-    assert [e.trial.number for e in events if isinstance(e, Opened)] == [0, 1]
-    warnings = [e.message for e in events if isinstance(e, Warned)]
-    assert len(warnings) == 1 + len(opened_of(out))
-    for number, message in zip([2, *opened_of(out)], warnings, strict=True):
-        assert message.startswith(f"trial {number} merged to other weights")
-    assert [t.number for t in trials_of(out) if t.holdout] == [0, 1]
-    with Archive.open(out / loop.ARCHIVE, read_only=True) as archive:
-        assert archive.openings() == (0, 1)
+    with pytest.raises(UserError, match="two is not what it was when the run"):
+        run(recipe, out, resume=True)
+    assert dump(out) == before
 
 
 def check_raised(parts: Path, whole: Path, before: int) -> None:

@@ -106,10 +106,13 @@ def test_logits_that_are_no_numbers_fail_the_trial(
     merged = evaluator.merger.merge(job.config)
     check_logits(merged.model)
     head = merged.model.get_output_embeddings().weight
+    row = head[3].clone()
     with torch.no_grad():
         head[3] = value
     with pytest.raises(ValueError, match="logits are not finite"):
         check_logits(merged.model)
+    with torch.no_grad():
+        head[3] = row  # what did not change is not merged again
     answers = Answers((0,), {"none": [[(value, True), (-1.0, False)]]}, {}, {})
     with pytest.raises(ValueError, match="quiz: the model's logits are not finite"):
         check_answers({"quiz": answers})

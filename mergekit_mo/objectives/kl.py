@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,8 +13,10 @@ from numpy.typing import NDArray
 from mergekit_mo.configuration import Configuration
 from mergekit_mo.documents import Documents, found_file, rolling
 from mergekit_mo.objectives import Objective, Subject
-from mergekit_mo.objectives._divergence import Recorded, divergence, record
 from mergekit_mo.trial import Measurement
+
+if TYPE_CHECKING:
+    from mergekit_mo.objectives._divergence import Recorded
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,8 @@ class KL(Objective):
         """Keeps what the model expects at every token."""
         if self._known:
             return
+        from mergekit_mo.objectives._divergence import record
+
         assert self.model is not None
         other = see(self.model)
         for number, row in rows[self.task].items():
@@ -96,6 +100,8 @@ class KL(Objective):
         return {self.metric: self._pairs(subject).tolist()}
 
     def _pairs(self, subject: Subject) -> NDArray[np.float64]:
+        from mergekit_mo.objectives._divergence import divergence
+
         if self not in subject.memo:
             answers = subject.answers[self.task]
             found = [

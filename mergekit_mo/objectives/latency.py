@@ -5,12 +5,13 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from statistics import median, stdev
-from typing import ClassVar
-
-import torch
+from typing import TYPE_CHECKING, ClassVar
 
 from mergekit_mo.objectives import Objective, Subject
 from mergekit_mo.trial import Measurement
+
+if TYPE_CHECKING:
+    import torch
 
 _MEDIAN_ERROR = 1.2533
 """The standard error of a median beside that of a mean, for normal values."""
@@ -62,6 +63,8 @@ class Latency(Objective):
         return Measurement(median(rates), stderr)
 
     def _seconds(self, subject: Subject) -> float:
+        import torch
+
         model = subject.model
         draw = torch.Generator().manual_seed(0)
         size = (self.batch, self.prompt)
@@ -85,6 +88,8 @@ class Latency(Objective):
 
 def _settle(device: torch.device) -> None:
     """Waits until a device has done what it was told."""
+    import torch
+
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     elif device.type == "xpu":

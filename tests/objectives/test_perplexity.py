@@ -139,7 +139,7 @@ def test_lm_eval_alone_can_ask_the_same_of_the_files_in_the_run(searched: Path) 
     from mergekit_mo.tasks import load_task
 
     header = next((searched / "front").glob("*.yaml")).read_text()
-    pairs = load_task(searched / "tasks" / "chat_pairs.yaml")
+    pairs = load_task(searched / "tasks" / "chat_pairs.yaml", run_code=True)
     assert str(searched / "tasks" / "chat_pairs.yaml") in header
     assert pairs.process_results(pairs.eval_docs[0], [(-2.0, False), (-5.0, False)]) == {
         "margin": 3.0,

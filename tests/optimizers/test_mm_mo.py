@@ -105,10 +105,10 @@ def test_one_candidate_in_a_slot_is_a_child_of_elites() -> None:
     assert not all(on_the_line)
 
 
-def steered(distances: list[float]) -> Archive:
-    """Two goals, and a distance from the base that is measured besides."""
+def steered(distances: list[float], *, measured: bool = True) -> Archive:
+    """Two goals, and a distance from the base that is measured besides, or not."""
     goals = make_goals(2)
-    facts = {"auxiliary": [["sparsity", False, None]]}
+    facts = {"auxiliary": [["sparsity", False, None]] if measured else []}
     archive = Archive.create(":memory:", goals, facts)
     for i, distance in enumerate([0.0, 80.0, 120.0]):
         (trial,) = archive.propose("reference", [(f"a/{i}", {})])
@@ -133,10 +133,11 @@ def test_the_distance_is_measured_in_mean_distances_of_the_sources() -> None:
 
 
 def test_the_distance_steers_and_enters_no_front() -> None:
-    with steered([float(10 * i) for i in range(12)]) as archive:
+    distances = [float(10 * i) for i in range(12)]
+    with steered(distances) as archive, steered(distances, measured=False) as plain:
         asked = [
-            MMMO(**LIGHT, sparsity=on).ask(plain_space(3), archive, 2, SeedSequence((0, 1)))
-            for on in (False, True)
+            MMMO(**LIGHT).ask(plain_space(3), known, 2, SeedSequence((0, 1)))
+            for known in (archive, plain)
         ]
         assert asked[0] != asked[1]
         assert archive.matrix(archive.front()).shape[1] == 2
