@@ -339,7 +339,7 @@ def test_what_is_not_known_is_an_empty_cell() -> None:
     assert table[0][3:11] == [*_error_columns("a"), *_error_columns("b,c")]
     assert table[1][3:11] == ["0.1", "", "", "", "-2.5e-09", "0.0", "", ""]
     assert table[1][11:] == [*[""] * 8, "1.5", "", ""]
-    assert table[2] == ["1", "sobol", "failed", *[""] * 17, 'no "room",\nnone']
+    assert table[2] == ["1", "sobol", "failed", *[""] * 17, 'no "room",\nnone', ""]
 
 
 def test_files_of_trials_that_have_left_the_front_are_removed(
