@@ -10,6 +10,7 @@ import shlex
 import shutil
 import sqlite3
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -17,6 +18,7 @@ from pathlib import Path
 from mergekit_mo import storage
 from mergekit_mo.problems import UserError
 
+_PATIENCE = 0.3  # seconds for which an archive may be between two states
 _SHOWN = 4
 
 
@@ -112,27 +114,35 @@ def _readable(path: Path) -> sqlite3.Connection:
     A run that was killed leaves its last transactions in a file beside the archive, which SQLite
     joins only in a folder that it may write to; elsewhere a copy of both is joined, in memory.
     """
-    db = storage.connect(f"{path.resolve().as_uri()}?mode=ro", read_only=True)
-    try:
-        db.execute("SELECT * FROM sqlite_master").fetchall()
-    except sqlite3.OperationalError as error:
-        db.close()
-        log = path.with_name(f"{path.name}-wal")
-        if (
-            storage.error_name(error) not in ("SQLITE_CANTOPEN", "SQLITE_READONLY")
-            or not log.is_file()
-        ):
-            raise
-        return _joined(path, log)
-    return db
+    end = time.monotonic() + _PATIENCE
+    while True:
+        db = storage.connect(f"{path.resolve().as_uri()}?mode=ro", read_only=True)
+        try:
+            db.execute("SELECT * FROM sqlite_master").fetchall()
+            return db
+        except sqlite3.OperationalError as error:
+            db.close()
+            if storage.error_name(error) not in ("SQLITE_CANTOPEN", "SQLITE_READONLY"):
+                raise
+            # A search that ends takes the log away: for a moment it looks as in such a folder.
+            if time.monotonic() > end:
+                log = path.with_name(f"{path.name}-wal")
+                if not log.is_file():
+                    raise
+                return _joined(path, log)
+        time.sleep(0.02)
 
 
 def _joined(path: Path, log: Path) -> sqlite3.Connection:
     """A copy of an archive in memory, with the transactions that lie beside it."""
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / path.name
-        shutil.copyfile(path, copy)
-        shutil.copyfile(log, copy.with_name(log.name))
+        while True:  # a copy of two states is none
+            before = [(f.stat().st_mtime_ns, f.stat().st_size) for f in (path, log)]
+            shutil.copyfile(path, copy)
+            shutil.copyfile(log, copy.with_name(log.name))
+            if before == [(f.stat().st_mtime_ns, f.stat().st_size) for f in (path, log)]:
+                break
         db, aside = sqlite3.connect(":memory:", isolation_level=None), sqlite3.connect(copy)
         try:
             aside.backup(db)
