@@ -19,7 +19,7 @@ from mergekit_mo import records, storage
 from mergekit_mo.layers import Layers
 from mergekit_mo.preference import Preference
 from mergekit_mo.problems import UserError
-from mergekit_mo.soundness import opened, told
+from mergekit_mo.soundness import opened, snapshot, told
 from mergekit_mo.space import Candidate
 from mergekit_mo.trial import Data, Goal, Outcome, Role, Split, Status, Trial
 from mergekit_mo.views import Unit, Views
@@ -85,7 +85,7 @@ class Archive(Views):
         if not path.is_file():
             raise UserError(f"{path}: no such archive")
         db = opened(path, read_only=read_only)
-        with ExitStack() as undo, told(path):
+        with ExitStack() as undo, told(path), snapshot(db):  # scores and trials of one moment
             undo.callback(db.close)
             archive = cls(db, read_only=read_only)
             archive._check()

@@ -64,7 +64,7 @@ def opened(path: Path, *, read_only: bool) -> sqlite3.Connection:
             db = storage.connect(str(path)) if not read_only else _readable(path)
             undo.callback(db.close)
             version = _version(db, path)
-        with told(path), _snapshot(db):
+        with told(path), snapshot(db):
             found = _damage(db, version)
         if found:
             more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
@@ -98,7 +98,7 @@ def _version(db: sqlite3.Connection, path: Path) -> int:
 
 
 @contextmanager
-def _snapshot(db: sqlite3.Connection) -> Iterator[None]:
+def snapshot(db: sqlite3.Connection) -> Iterator[None]:
     """One state of an archive that somebody else may be writing to."""
     db.execute("BEGIN")
     try:
@@ -137,12 +137,8 @@ def _joined(path: Path, log: Path) -> sqlite3.Connection:
     """A copy of an archive in memory, with the transactions that lie beside it."""
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / path.name
-        while True:  # a copy of two states is none
-            before = [(f.stat().st_mtime_ns, f.stat().st_size) for f in (path, log)]
-            shutil.copyfile(path, copy)
-            shutil.copyfile(log, copy.with_name(log.name))
-            if before == [(f.stat().st_mtime_ns, f.stat().st_size) for f in (path, log)]:
-                break
+        shutil.copyfile(path, copy)
+        shutil.copyfile(log, copy.with_name(log.name))
         db, aside = sqlite3.connect(":memory:", isolation_level=None), sqlite3.connect(copy)
         try:
             aside.backup(db)

@@ -11,7 +11,6 @@ import json
 import sqlite3
 import sys
 import threading
-import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -23,8 +22,6 @@ from mergekit_mo.report.learnt import learnt_facts, lesson_of
 from mergekit_mo.report.page import page_text
 
 HOST = "127.0.0.1"
-
-_PATIENCE = 5.0  # seconds
 
 
 class Following:
@@ -42,20 +39,9 @@ class Following:
         with self._lock:
             mark = self._mark()
             if self._facts is None or self._facts[0] != mark:
-                self._facts = mark, self._read()
-            return self._facts
-
-    def _read(self) -> dict[str, Any]:
-        """The facts, once the archive can be read: not while a search that ends puts it away."""
-        end = time.monotonic() + _PATIENCE
-        while True:
-            try:
                 with Archive.open(self._path, read_only=True) as archive:
-                    return report_facts(archive, self._path.parent)
-            except (UserError, OSError, sqlite3.Error):
-                if time.monotonic() > end:
-                    raise
-            time.sleep(0.05)
+                    self._facts = mark, report_facts(archive, self._path.parent)
+            return self._facts
 
     def learnt(self) -> dict[str, Any]:
         """What a surrogate learns of the trials that there are; takes seconds, once each state."""

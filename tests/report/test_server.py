@@ -111,9 +111,7 @@ def test_a_search_can_end_while_it_is_followed(server: Server, run: Path) -> Non
             reader.join()
     with Archive.open(run / "archive.db") as archive:  # who could not be alone was not for ever
         assert len(archive.candidates) == 8 + 5
-    # An archive that is opened and put away without a pause may be seen between two states.
-    assert 200 in answers <= {200, 503}
-    assert get(server, "/facts.json")[0] == 200
+    assert answers == {200}
     assert not (run / "archive.db-wal").exists()
 
 
