@@ -6,7 +6,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from mergekit_mo.pareto import Matrix, contributions, hypervolume, nondominated
+from mergekit_mo.pareto import (
+    Matrix,
+    contributions,
+    ever_nondominated,
+    hypervolume,
+    nondominated,
+)
 
 STEADY = settings(deadline=None, max_examples=60)  # a busy machine is no failure
 GRID = st.integers(0, 4).map(float)
@@ -59,6 +65,17 @@ def test_a_contribution_is_what_would_be_lost_without_the_row(Y: Matrix, corner:
 def test_the_order_of_rows_changes_no_volume(Y: Matrix) -> None:
     reference = np.zeros(Y.shape[1])
     assert hypervolume(Y[::-1], reference) == pytest.approx(hypervolume(Y, reference))
+
+
+@STEADY
+@given(hnp.arrays(np.float64, (4, 6, 2), elements=GRID), st.integers(0, 2))
+def test_a_trial_is_ever_on_the_front_if_it_is_in_one_draw(Y: Matrix, corner: int) -> None:
+    reference = np.full(2, float(corner))
+    expected = np.zeros(6, dtype=bool)
+    for draw in Y:
+        inside = np.flatnonzero((draw > reference).all(axis=1))
+        expected[inside[nondominated(draw[inside])]] = True
+    assert ever_nondominated(Y, reference).tolist() == expected.tolist()
 
 
 def test_rows_on_the_reference_point_have_no_volume() -> None:

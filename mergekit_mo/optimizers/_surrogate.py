@@ -26,7 +26,7 @@ from torch import Tensor
 from mergekit_mo.archive import Data
 from mergekit_mo.optimizers._fit import Hyperparameters, Kernel, fit
 from mergekit_mo.optimizers._private import private_torch
-from mergekit_mo.optimizers._warp import EVIDENCE, UNWARPED, Warp, warps
+from mergekit_mo.optimizers._warp import Warp, warps
 from mergekit_mo.pareto import Matrix, nondominated
 from mergekit_mo.scales import REFERENCE, Scale
 
@@ -39,6 +39,12 @@ NUMERICAL_ERRORS = (NanError, NotPSDError)
 
 _FENCE = 3.0
 """Tukey's outer fence, in interquartile ranges."""
+
+_STRENGTH = 1.0
+"""Of a warp: with 10, nothing could be hoped for beyond .3 standard deviations above the best."""
+
+_EVIDENCE = 5.0
+"""Nats of log-likelihood that a warp has to gain: scores that need none are better left alone."""
 
 _EXACT = 1e-6
 """The noise variance of scores that have no error, for the sake of a Cholesky factor."""
@@ -244,15 +250,14 @@ def _fitted(
     if noise is None and partial is not None and bool(partial.any()):
         more = torch.where(partial & variances.isfinite(), variances, 0.0)
     best = None
-    for warp in warps(y) if learning.warp else [UNWARPED]:
+    for warp in warps(y, [_STRENGTH] if learning.warp else []):
         stretched = None if noise is None else noise * warp.slope(y).square()
         above = None if more is None else more * warp.slope(y).square()
         h = fit(X, warp.there(y), kernel, learning.iterations, stretched, above)
         # The density of the scores themselves, so that warps can be compared.
         evidence = len(y) * (float(warp.slope(y).log().mean()) - h.loss)
-        if best is not None and evidence < best[0] + (EVIDENCE if best[1] is UNWARPED else 0):
-            break  # more of it would be worse still
-        best = evidence, warp, h
+        if best is None or evidence >= best[0] + _EVIDENCE:
+            best = evidence, warp, h
     assert best is not None
     return best[1], best[2]
 

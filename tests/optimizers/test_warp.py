@@ -10,6 +10,8 @@ from mergekit_mo.optimizers._surrogate import Learning, learn, private_randomnes
 from mergekit_mo.optimizers._warp import UNWARPED, Warp, warps
 from mergekit_mo.testing.planted import make_goals, plain_space, planted
 
+STRENGTHS = (1.0, 10.0)
+
 
 def scores() -> torch.Tensor:
     y = -torch.logspace(-2, 2, 30, dtype=torch.double)
@@ -20,20 +22,20 @@ def scores() -> torch.Tensor:
 def test_what_is_warped_comes_back(values: list[float]) -> None:
     y = torch.tensor(values, dtype=torch.double)
     y = (y - y.mean()) / y.std()
-    for warp in warps(y):
+    for warp in warps(y, STRENGTHS):
         assert torch.allclose(warp.back(warp.there(y)), y, atol=1e-6)
         assert (warp.there(y.sort().values).diff() >= 0).all()
 
 
 def test_warped_scores_have_no_mean_and_a_spread_of_one() -> None:
-    for warp in warps(scores())[1:]:
+    for warp in warps(scores(), STRENGTHS)[1:]:
         outputs = warp.there(scores())
         assert float(outputs.mean()) == pytest.approx(0, abs=1e-9)
         assert float(outputs.std()) == pytest.approx(1)
 
 
 def test_the_slope_is_the_derivative() -> None:
-    warp = warps(scores())[-1]
+    warp = warps(scores(), STRENGTHS)[-1]
     y = scores().requires_grad_()
     warp.there(y).sum().backward()  # type: ignore[no-untyped-call]
     assert y.grad is not None
