@@ -93,12 +93,18 @@ def report_text(error: BaseException, argv: Sequence[str]) -> str:
     return scrubbed("\n".join(rows))
 
 
-def scrubbed(text: str) -> str:
-    """A text without what looks like a secret, and with `~` for the user's home."""
+def without_secrets(text: str) -> str:
+    """A text without what looks like a secret."""
     for secret in _own_secrets():
         text = text.replace(secret, _HIDDEN)
     for pattern in _SECRETS:
         text = pattern.sub(_HIDDEN, text)
+    return text
+
+
+def scrubbed(text: str) -> str:
+    """A text without what looks like a secret, and with `~` for the user's home."""
+    text = without_secrets(text)
     try:
         home = str(Path.home())
     except RuntimeError:  # nobody's home

@@ -340,11 +340,25 @@ def test_a_mistake_of_ours_is_status_3_a_line_and_a_report(
 
 
 @BOTH
+def test_where_no_folder_takes_a_report_it_is_told_without_secrets(
+    how: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    raises(monkeypatch, ZeroDivisionError("of hf_abcdefghijklmnop"))
+    monkeypatch.setattr("mergekit_mo.crash.write_report", lambda *_: None)
+    done = main(*how)
+    assert done.exit_code == 3
+    assert "Traceback" in done.stderr
+    assert "ZeroDivisionError: of <hidden>" in done.stderr
+    assert "hf_abcdefghijklmnop" not in done.stderr
+
+
+@BOTH
 @pytest.mark.parametrize(
     ("error", "status", "told"),
     [
         (UserError("no"), 1, "no\n"),
         (UserError("no", status=2), 2, "no\n"),
+        (UserError("the Hub said hf_abcdefghijklmnop"), 1, "the Hub said <hidden>\n"),
         (ModuleNotFoundError("No module", name="selenium.x"), 4, "  pip install selenium\n"),
         (PermissionError(13, "Permission denied", "/x"), 1, "/x: Permission denied\n"),
         (OSError(28, "No space left on device"), 1, "No space left on device\n"),

@@ -10,7 +10,6 @@ import errno
 import json
 import shlex
 import sys
-import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
@@ -67,7 +66,9 @@ def ending(stopped: Callable[[], str] = lambda: "stopped") -> Iterator[None]:
     try:
         yield
     except UserError as error:
-        say(str(error))
+        from mergekit_mo.crash import without_secrets
+
+        say(without_secrets(str(error)))  # it may repeat what a library said
         sys.exit(error.status)
     except KeyboardInterrupt:
         say(stopped())
@@ -92,13 +93,13 @@ def _unexpected(error: Exception) -> int:
         told = missing(error.name, "this command")
         say(str(told))
         return told.status
-    from mergekit_mo.crash import scrubbed, where_to_send, write_report
+    from mergekit_mo.crash import report_text, scrubbed, where_to_send, write_report
 
     path = write_report(error, sys.argv)
     what = scrubbed(f"{type(error).__name__}: {str(error).partition(chr(10))[0]}")
     if path is None:
-        say(f"this is a mistake of mergekit-mo's ({what}), and no folder takes its report")
-        traceback.print_exception(error)
+        say(f"this is a mistake of mergekit-mo's ({what}), and no folder takes its report:")
+        say(report_text(error, sys.argv))
     else:
         say(
             f"this is a mistake of mergekit-mo's ({what}); a report is in {path}: "

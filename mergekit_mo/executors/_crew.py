@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Any, Generic, Literal
 
+from mergekit_mo.crash import scrubbed
 from mergekit_mo.executors import Executor, Job, Result
 from mergekit_mo.problems import UserError
 
@@ -240,7 +241,7 @@ class Crew(Executor[Job, Result]):
 
     def _replace(self, number: int, why: str) -> None:
         """Puts a new worker in the place of one that is dead, unfit or silent."""
-        worker = self._workers.pop(number)
+        worker, why = self._workers.pop(number), scrubbed(why)
         self._hands.end(number)
         self._unfit += not worker.ready
         if self._unfit >= ATTEMPTS:

@@ -128,6 +128,18 @@ def test_a_job_whose_worker_dies_runs_again_and_counts_once(
     assert crew.notes() == ["a worker was lost and is replaced: it fell; what it had runs again"]
 
 
+def test_what_a_dead_worker_said_is_told_without_its_secrets(
+    crew: Crew[str, str], puppets: Puppets
+) -> None:
+    crew.submit("a")
+    for number in range(ATTEMPTS):
+        worker, _, _ = puppets.handed(number)
+        puppets.say(Report(worker, "dead", -1, "saying: hf_abcdefghijkl is no token"))
+    told = [crew.wait()[1], *crew.notes()]
+    assert len(told) == 1 + ATTEMPTS
+    assert all("saying: <hidden> is no token" in text for text in told)
+
+
 def test_the_result_of_a_worker_that_was_given_up_is_dropped(
     crew: Crew[str, str], puppets: Puppets
 ) -> None:
