@@ -6,6 +6,7 @@ finds there for a model.
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -31,9 +32,11 @@ def merge_adapters(sources: Iterable[str], flags: MergeFlags, device: str) -> No
     options, cache = merge_options(flags, device), Path(flags.lora_merge_cache)
     cache.mkdir(parents=True, exist_ok=True)
     with FileLock(cache / ".lock"):
+        for left in cache.glob(".*.new"):  # of a process that was killed: the lock is ours
+            shutil.rmtree(left, ignore_errors=True)
         for reference in wanted:
             name = f"{reference.model._unique_id()}_{reference.lora._unique_id()}"  # mergekit's own
             if not (cache / name).exists():
-                with tempfile.TemporaryDirectory(dir=cache, prefix=".") as aside:
+                with tempfile.TemporaryDirectory(suffix=".new", prefix=".", dir=cache) as aside:
                     reference.merged(aside, options.trust_remote_code, options.lora_merge_dtype)
                     (Path(aside) / name).rename(cache / name)
