@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -12,6 +13,7 @@ from mergekit_mo.archive import Archive
 from mergekit_mo.contents import SourceError, Watch, contents, read_contents
 from mergekit_mo.events import Finished
 from mergekit_mo.problems import UserError
+from mergekit_mo.trial import Measurement, Outcome
 from tests.stubbed import stubbed
 
 
@@ -77,6 +79,31 @@ def test_files_that_come_or_go_are_changes(source: Path, how: str) -> None:
         (source / "tokenizer.json").write_text("{}")
     with pytest.raises(SourceError):
         watch.check()
+
+
+def test_a_source_that_changes_during_a_merge_fails_the_trial_and_nothing_of_it_is_kept(
+    source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mergekit_mo.evaluate import Evaluator, Job
+
+    dropped: list[str] = []
+
+    class Reader:
+        def anew(self) -> Reader:
+            dropped.append("what was read")
+            return self
+
+    def merging(*_: object) -> Outcome:
+        rewrite(source / "model.safetensors", b"other weights")
+        return Outcome({"quiz": Measurement(0.9)}, {}, "abc", None, 1.0)
+
+    monkeypatch.setattr(Evaluator, "_evaluate", merging)
+    watch, harness = Watch(contents([str(source)])), SimpleNamespace(tasks={})
+    evaluator = Evaluator(Reader(), harness, {}, None, watch=watch)  # type: ignore[arg-type]
+    found = evaluator(Job(0, {}))
+    assert "is not what it was when the run began" in (found.error or "")
+    assert found.scores == {}
+    assert dropped
 
 
 def test_a_run_does_not_go_on_with_other_sources(source: Path, tmp_path: Path) -> None:
