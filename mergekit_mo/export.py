@@ -21,7 +21,7 @@ import yaml
 from mergekit_mo.advances import Advances, advances
 from mergekit_mo.archive import Archive
 from mergekit_mo.evaluation import LOADED_IN
-from mergekit_mo.files import write_file
+from mergekit_mo.files import within, write_file
 from mergekit_mo.intervals import interval
 from mergekit_mo.intervals import text as figure
 from mergekit_mo.making import documents_of, layers_text, maker_of
@@ -76,7 +76,8 @@ def write_outputs(archive: Archive, ready: Ready, out: Path) -> None:
     folder = out / "front"
     names = {f"{trial.number:03d}.yaml" for trial in front}
     for old in folder.glob("*.yaml"):
-        if old.name not in names:  # of the same run, before it was extended
+        # Of the same run, before it was extended; what a stranger's link leads to is not.
+        if old.name not in names and within(out, old):
             old.unlink()
     gained = advances(archive)
     for trial in front:

@@ -1,6 +1,7 @@
 """Files of a run folder: written whole or not at all, by one process at a time.
 
-Rule: nothing in a run folder is written in place.
+Rule: nothing in a run folder is written in place, and nothing through a link: the folder may be a
+stranger's, and lead to files of the user's own.
 """
 
 from __future__ import annotations
@@ -16,10 +17,11 @@ from mergekit_mo.problems import UserError
 
 def write_file(path: Path, content: str | bytes) -> None:
     """Writes a file aside, sees that the disk has it, and puts it in its place."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     aside = path.with_name(f".{path.name}.new")
+    aside.unlink(missing_ok=True)  # of a process that was killed
     try:
-        with aside.open("wb") as file:
+        with aside.open("xb") as file:
             file.write(content.encode() if isinstance(content, str) else content)
             file.flush()
             os.fsync(file.fileno())
@@ -31,11 +33,29 @@ def write_file(path: Path, content: str | bytes) -> None:
 def put_in_place(aside: Path, path: Path) -> None:
     """Renames a finished file and sees that the folder has it on disk."""
     aside.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
+    _sync(path.parent)
+
+
+def make_folder(folder: Path) -> None:
+    """Makes a folder and those above it, and sees that the disk has their names."""
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for made in reversed(missing):
+        _sync(made.parent)
+
+
+def _sync(folder: Path) -> None:
+    """Sees that the disk has the names in a folder."""
+    handle = os.open(folder, os.O_RDONLY)
     try:
-        os.fsync(folder)
+        os.fsync(handle)
     finally:
-        os.close(folder)
+        os.close(handle)
+
+
+def within(folder: Path, path: Path) -> bool:
+    """Whether a path lies in a folder, wherever links lead."""
+    return path.resolve().is_relative_to(folder.resolve())
 
 
 @contextlib.contextmanager
@@ -46,11 +66,11 @@ def locked(folder: Path) -> Iterator[None]:
         UserError: another process holds it, or it cannot be written to.
     """
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        handle = (folder / ".lock").open("w")
+        make_folder(folder)
+        handle = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
     except OSError as error:
         raise UserError(f"{folder}: {error.strerror or error}", status=1) from error
-    with handle:
+    with os.fdopen(handle, "r+"):
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from mergekit_mo.archive import Archive
 from mergekit_mo.card import PICTURE, Subject, card_text
+from mergekit_mo.files import within
 from mergekit_mo.hub import Item, gather
 from mergekit_mo.licences import Licence, choose_licence, known_licences
 from mergekit_mo.picture import draw_front
@@ -93,6 +94,8 @@ def find_model(archive: Archive, trial: Trial, run: Path, named: Path | None) ->
         check_digest(archive, trial, named, f"{named} holds")
         return named
     for folder in (run / "models" / f"{trial.number:03d}", _own_folder(run, trial)):
+        if not all(within(run, path) for path in (folder, *folder.glob("*"))):
+            continue  # a stranger's link would publish a file of the user's own
         try:
             check_digest(archive, trial, folder, "it holds")
         except (UserError, OSError, ValueError):  # absent, of another merge, or torn
@@ -135,7 +138,8 @@ def packed(subject: Subject, run: Path, model: Path | None) -> Iterator[Package]
         (folder / "README.md").write_text(card_text(subject), encoding="utf-8")
         (folder / CONFIG_FILE).write_text(subject.config, encoding="utf-8")
         drawn = run / PICTURE
-        picture = drawn.read_bytes() if drawn.is_file() else draw_front(subject.archive)
+        there = drawn.is_file() and within(run, drawn)
+        picture = drawn.read_bytes() if there else draw_front(subject.archive)
         (folder / PICTURE).write_bytes(picture)
         beside = {path.name: path for path in folder.iterdir()}
         items, left = gather(model, beside) if model else gather(folder, beside)

@@ -18,6 +18,9 @@ from mergekit_mo.layers import Path
 from mergekit_mo.problems import UserError
 from mergekit_mo.trial import Measurement, Role, Split, Status, Stop, Trial
 
+_LONGEST = 1 << 28
+"""Bytes of a trial's answers to a task, which are a hundredth of that."""
+
 
 def write_opening(db: sqlite3.Connection, number: int, at: float) -> None:
     """Notes that a trial's hold-out was scored."""
@@ -56,9 +59,21 @@ def read_answers(db: sqlite3.Connection, number: int, split: Split, task: str) -
     ).fetchone()
     if row is None:
         raise UserError(f"trial {number} has no {split} answers to {task}")
-    if zlib.crc32(row[1]) != row[0]:
+    if (found := _unpacked(*row)) is None:
         raise UserError(f"trial {number}: its {split} answers to {task} are damaged")
-    return json.loads(zlib.decompress(row[1]))
+    return found[0]
+
+
+def _unpacked(checksum: int, body: bytes) -> tuple[Any] | None:
+    """What was packed; None where it is not as it was written, or a stranger's that has no end."""
+    if zlib.crc32(body) != checksum:
+        return None
+    inflater = zlib.decompressobj()
+    try:
+        text = inflater.decompress(body, _LONGEST)
+        return (json.loads(text),) if inflater.eof else None
+    except (zlib.error, ValueError, RecursionError):
+        return None
 
 
 def read_trials(db: sqlite3.Connection, goals: Sequence[str]) -> Iterator[Trial]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import shutil
 import sqlite3
 import tempfile
 from collections import defaultdict
@@ -21,6 +20,7 @@ from typing import Any
 from mergekit_mo import storage
 from mergekit_mo.files import locked, put_in_place, write_file
 from mergekit_mo.problems import UserError
+from mergekit_mo.soundness import copied
 
 Row = dict[str, Any]
 
@@ -93,19 +93,24 @@ def _found(path: Path) -> dict[str, list[Row]]:
         copy = _padded(path, Path(folder))
         try:
             with closing(sqlite3.connect(copy)) as db:
-                found = {table: [*_rows(db, table)] for table in storage.KEYS}
+                found = {t: [*_rows(db, t)] if _is_table(db, t) else [] for t in storage.KEYS}
         except sqlite3.Error as error:
             raise UserError(f"{path}: nothing of it can be read ({error})") from error
     return {table: [r for r in entries if _whole(r)] for table, entries in found.items()}
 
 
+def _is_table(db: sqlite3.Connection, name: str) -> bool:
+    """Whether a name is a table's: a view would run a stranger's SQL."""
+    query = "SELECT type FROM sqlite_master WHERE name=?"
+    try:
+        return ("table",) in db.execute(query, (name,))
+    except sqlite3.DatabaseError:
+        return False
+
+
 def _padded(path: Path, folder: Path) -> Path:
     """A copy of an archive, as long as its header says: SQLite opens none that is shorter."""
-    copy = folder / path.name
-    shutil.copyfile(path, copy)
-    log = path.with_name(f"{path.name}-wal")
-    if log.is_file():
-        shutil.copyfile(log, folder / log.name)
+    copy = copied(path, folder)
     with copy.open("r+b") as file:
         head = file.read(100)
         if head.startswith(b"SQLite format 3\0") and len(head) == 100:

@@ -63,6 +63,8 @@ def opened(path: Path, *, read_only: bool) -> sqlite3.Connection:
         with told(path):
             db = storage.connect(str(path)) if not read_only else _readable(path)
             undo.callback(db.close)
+            if strange := _strangers(db):
+                raise damaged(path, f"not of this program: {', '.join(strange[:_SHOWN])}")
             version = _version(db, path)
         with told(path), snapshot(db):
             found = _damage(db, version)
@@ -82,6 +84,16 @@ def _damage(db: sqlite3.Connection, version: int) -> list[str]:
     if state != "ok":
         return [" ".join(str(state).split())]
     return storage.damage(db) if version >= storage.MARKED else storage.spoilt_answers(db)
+
+
+def _strangers(db: sqlite3.Connection) -> list[str]:
+    """What an archive has besides its tables: views and triggers would run a stranger's SQL."""
+    return [
+        f"{kind} {name}"
+        for kind, name, text in db.execute("SELECT type, name, sql FROM sqlite_master")
+        if not (kind == "index" and str(name).startswith("sqlite_autoindex_"))
+        and not (name in storage.TABLES and str(text).startswith(f"CREATE TABLE {name} ("))
+    ]
 
 
 def _version(db: sqlite3.Connection, path: Path) -> int:
@@ -111,8 +123,9 @@ def snapshot(db: sqlite3.Connection) -> Iterator[None]:
 def _readable(path: Path) -> sqlite3.Connection:
     """A connection that only reads.
 
-    A run that was killed leaves its last transactions in a file beside the archive, which SQLite
-    joins only in a folder that it may write to; elsewhere a copy of both is joined, in memory.
+    A run that was killed leaves its last transactions in a file beside the archive, or what undoes
+    half of one; SQLite sees to that only in a file and a folder that it may write to. Elsewhere a
+    copy of both is seen to, and read from memory.
     """
     end = time.monotonic() + _PATIENCE
     while True:
@@ -126,19 +139,29 @@ def _readable(path: Path) -> sqlite3.Connection:
                 raise
             # A search that ends takes the log away: for a moment it looks as in such a folder.
             if time.monotonic() > end:
-                log = path.with_name(f"{path.name}-wal")
-                if not log.is_file():
+                if not any(_beside(path)):
                     raise
-                return _joined(path, log)
+                return _joined(path)
         time.sleep(0.02)
 
 
-def _joined(path: Path, log: Path) -> sqlite3.Connection:
-    """A copy of an archive in memory, with the transactions that lie beside it."""
+def _beside(path: Path) -> Iterator[Path]:
+    """What a run that was killed left beside its archive."""
+    names = (path.with_name(f"{path.name}-{kind}") for kind in ("wal", "journal"))
+    return (file for file in names if file.is_file())
+
+
+def copied(path: Path, folder: Path) -> Path:
+    """A copy of an archive in another folder, with what lies beside it."""
+    for file in (path, *_beside(path)):
+        shutil.copyfile(file, folder / file.name)
+    return folder / path.name
+
+
+def _joined(path: Path) -> sqlite3.Connection:
+    """A copy of an archive in memory, joined with what lies beside it."""
     with tempfile.TemporaryDirectory() as folder:
-        copy = Path(folder) / path.name
-        shutil.copyfile(path, copy)
-        shutil.copyfile(log, copy.with_name(log.name))
+        copy = copied(path, Path(folder))
         db, aside = sqlite3.connect(":memory:", isolation_level=None), sqlite3.connect(copy)
         try:
             aside.backup(db)

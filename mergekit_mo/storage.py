@@ -37,6 +37,8 @@ KEYS: Mapping[str, tuple[str, ...]] = {
 }
 """The tables, each with the columns that tell its rows apart."""
 
+TABLES = frozenset(KEYS) | {"seal"}
+
 _SCHEMA = """
 CREATE TABLE fact (name TEXT PRIMARY KEY, value TEXT NOT NULL, mark INTEGER NOT NULL DEFAULT 0);
 CREATE TABLE trial (

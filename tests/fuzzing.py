@@ -12,6 +12,7 @@ import sqlite3
 import sys
 import tempfile
 import time
+import zlib
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -101,13 +102,17 @@ def reformed(path: Path, draw: random.Random) -> None:
     """Writes odd values into a row, with the right marks: what only a stranger would make."""
     with closing(sqlite3.connect(path, isolation_level=None)) as db:
         db.execute("PRAGMA synchronous=OFF")
-        table = draw.choice(["trial", "trial", "score", "fact", "fact", "opening"])
+        table = draw.choice(["trial", "trial", "score", "fact", "fact", "opening", "answers"])
         row = draw.choice(list(storage.rows(db, table)))
         name = draw.choice([n for n in row if n != "mark" and n not in storage.KEYS[table]])
         value = draw.choice(ODD)
         if isinstance(value, list | dict) or draw.random() < 0.4:
             value = json.dumps(value)
         row.pop("mark")
+        if table == "answers" and name == "body":
+            value = str(value).encode()
+            value = draw.choice([value, zlib.compress(value)])
+            row["checksum"] = zlib.crc32(value)
         try:
             storage.put(db, table, row | {name: value})
         except (sqlite3.Error, OverflowError):

@@ -11,6 +11,7 @@ import os
 import re
 import subprocess
 import sys
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -103,6 +104,14 @@ def test_a_commit_is_synced_and_writers_keep_out_of_each_others_way(tmp_path: Pa
             storage.write_fact(archive._db, "half", 1)
             storage.write_fact(archive._db, "whole", object())
         assert archive.fact("half") is None
+        with closing(storage.connect(str(tmp_path / "run" / "archive.db"))) as other:
+            other.execute("PRAGMA busy_timeout=10")
+            with (
+                storage.transaction(archive._db),
+                pytest.raises(UserError, match="locked"),
+                storage.transaction(other),
+            ):
+                pass
 
 
 def test_trials_are_written_before_they_run_and_results_before_they_are_told(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from mergekit_mo.files import locked, write_file
+from mergekit_mo.files import locked, within, write_file
 from mergekit_mo.problems import UserError
 
 
@@ -33,18 +34,59 @@ def test_a_write_that_fails_leaves_the_old_content_and_nothing_else(
 
     path = tmp_path / "table.csv"
     write_file(path, "old")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     if call == "fsync":
         monkeypatch.setattr(os, "fsync", fail)
     elif call == "replace":
         monkeypatch.setattr(Path, "replace", fail)
     else:
-        Path("/dev/full").exists() or pytest.skip("no /dev/full here")
-        (tmp_path / ".table.csv.new").symlink_to("/dev/full")
-    with pytest.raises(OSError, match="No space left"):
-        write_file(path, "new")
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100, limits[1]))
+    try:
+        with pytest.raises(OSError, match=r"No space left|File too large"):
+            write_file(path, "new" * 100)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     monkeypatch.undo()
     assert path.read_text() == "old"
     assert [p.name for p in tmp_path.iterdir()] == ["table.csv"]
+
+
+def test_nothing_is_written_through_a_strangers_links(tmp_path: Path) -> None:
+    run, own = tmp_path / "run", tmp_path / "profile"
+    run.mkdir()
+    own.write_text("the user's")
+    for name in (".table.csv.new", "table.csv", ".lock"):
+        (run / name).symlink_to(own)
+    write_file(run / "table.csv", "ours")
+    with pytest.raises(UserError, match="symbolic links"), locked(run):
+        pass
+    assert own.read_text() == "the user's"
+    assert (run / "table.csv").read_text() == "ours"
+
+
+def test_a_link_that_leads_out_of_a_folder_is_told(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "out.yaml").symlink_to(tmp_path / "profile")
+    (run / "in.yaml").symlink_to(run / "other.yaml")
+    assert not within(run, run / "out.yaml")
+    assert not within(run, run / "../profile")
+    assert within(run, run / "in.yaml")
+
+
+def test_the_names_of_new_folders_are_on_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[str] = []
+    fsync = os.fsync
+
+    def syncing(handle: int) -> None:
+        synced.append(Path(f"/proc/self/fd/{handle}").readlink().name)
+        fsync(handle)
+
+    monkeypatch.setattr(os, "fsync", syncing)
+    with locked(tmp_path / "runs" / "base"):
+        assert synced == [tmp_path.name, "runs"]
 
 
 def test_a_folder_is_held_by_one_and_free_again_afterwards(tmp_path: Path) -> None:

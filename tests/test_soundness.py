@@ -5,14 +5,16 @@ from __future__ import annotations
 import random
 import shutil
 import sqlite3
+import zlib
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from mergekit_mo import storage
+from mergekit_mo import records, storage
 from mergekit_mo.archive import Archive
 from mergekit_mo.problems import UserError
+from mergekit_mo.rescue import rescue
 from mergekit_mo.soundness import opened
 from mergekit_mo.trial import Trial
 from tests.test_archive import ANSWERS, GOALS, fill, outcome
@@ -94,6 +96,52 @@ def test_a_row_that_went_back_to_what_it_was_is_found(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    "statement",
+    [
+        "CREATE TRIGGER t AFTER INSERT ON fact BEGIN DELETE FROM trial; END",
+        "CREATE VIEW v AS SELECT 1",
+        "CREATE VIRTUAL TABLE v USING fts5(text)",
+        # Whoever reads this waits for ever.
+        "DROP TABLE fact; CREATE VIEW fact AS WITH RECURSIVE n(name) AS "
+        "(SELECT 'a' UNION ALL SELECT name FROM n) SELECT name, name AS value, 0 AS mark FROM n",
+    ],
+    ids=["trigger", "view", "virtual table", "endless view"],
+)
+def test_a_strangers_sql_is_refused_before_it_runs(
+    path: Path, trials: tuple[Trial, ...], statement: str
+) -> None:
+    with closing(sqlite3.connect(path)) as db:
+        db.executescript(statement)
+    with pytest.raises(UserError, match=r"the archive is damaged .*not of this program"):
+        Archive.open(path)
+    if "fact" in statement:
+        with pytest.raises(UserError, match=r"what the run was is lost|does not say"):
+            rescue(path.parent, path.parent.with_name("out"))
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"no zip", zlib.compress(b"{"), zlib.compress(b"[1]")[:-2], zlib.compress(b"[" * 10**6)],
+)
+def test_answers_that_only_a_stranger_would_write_are_told(
+    path: Path, trials: tuple[Trial, ...], body: bytes
+) -> None:
+    with closing(sqlite3.connect(path, isolation_level=None)) as db:
+        key = {"trial": 2, "split": "search", "task": "task"}
+        storage.put(db, "answers", {**key, "checksum": zlib.crc32(body), "body": body})
+    with Archive.open(path, read_only=True) as archive, pytest.raises(UserError, match="damaged"):
+        archive.answers(2, "search", "task")
+
+
+def test_answers_without_an_end_are_not_unpacked(
+    path: Path, trials: tuple[Trial, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(records, "_LONGEST", 1000)
+    with Archive.open(path, read_only=True) as archive, pytest.raises(UserError, match="damaged"):
+        archive.answers(2, "search", "task")
+
+
+@pytest.mark.parametrize(
     ("table", "row"),
     [
         ("trial", {"role": "judge"}),
@@ -169,6 +217,30 @@ def test_a_killed_run_is_read_in_a_folder_that_nobody_may_write_to(
         with pytest.raises(UserError, match="cannot be written"):
             archive.remember("note", 1)
     assert {p.name: p.read_bytes() for p in path.parent.iterdir()} == before
+
+
+def test_half_a_transaction_of_a_killed_run_is_undone_by_whoever_reads(path: Path) -> None:
+    """A kill while an archive is put away leaves SQLite's other kind of log beside it."""
+    path.parent.mkdir()
+    aside = path.parent.with_name("alive")
+    aside.mkdir()
+    trials = fill(aside / path.name)
+    with closing(sqlite3.connect(aside / path.name, isolation_level=None)) as db:
+        db.execute("PRAGMA cache_size=1")  # so that half of it is in the file already
+        db.execute("BEGIN IMMEDIATE")
+        db.execute("UPDATE score SET value=0")
+        db.executemany(
+            "INSERT INTO fact VALUES (?, ?, 0)", [(str(i), "x" * 3000) for i in range(99)]
+        )
+        for suffix in ("", "-journal"):
+            shutil.copy(aside / f"{path.name}{suffix}", path.parent)
+    before = {p.name: p.read_bytes() for p in path.parent.iterdir()}
+    assert b"x" * 3000 in before[path.name]
+    with Archive.open(path, read_only=True) as archive:
+        assert archive.trials == trials
+    assert {p.name: p.read_bytes() for p in path.parent.iterdir()} == before
+    with Archive.open(path) as archive:
+        assert archive.trials == trials
 
 
 def test_a_locked_archive_is_not_called_damaged(

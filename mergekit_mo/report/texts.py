@@ -15,6 +15,7 @@ from typing import Any
 import yaml
 
 from mergekit_mo.export import config_text, numbers_in_flow
+from mergekit_mo.files import within
 from mergekit_mo.trial import Trial
 
 Documents = Callable[[Trial], Sequence[Mapping[str, Any]]]
@@ -76,9 +77,10 @@ def _text(config: str) -> str:
 
 
 def _exported(trial: Trial, run: Path | None) -> str | None:
-    if run is None:
+    path = None if run is None else run / "front" / f"{trial.number:03d}.yaml"
+    if run is None or path is None or not within(run, path):
         return None
     try:
-        return (run / "front" / f"{trial.number:03d}.yaml").read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8")
     except (OSError, UnicodeError):
         return None

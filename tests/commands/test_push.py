@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -120,6 +121,28 @@ def test_a_dry_run_contacts_nobody(run: Path, hub: Hub, monkeypatch: pytest.Monk
     assert "licence: mit" in result.stdout
     assert "not written yet" in result.stderr
     assert own_folders(run) == []
+
+
+def test_a_strangers_links_publish_nothing_of_the_users(
+    run: Path, hub: Hub, tmp_path: Path
+) -> None:
+    (tmp_path / "secret").write_text("the user's own")
+    strange = tmp_path / "strange"
+    shutil.copytree(run, strange)
+    shutil.rmtree(strange / "models", ignore_errors=True)
+    model = strange / "models" / "003"
+    with Archive.open(strange, read_only=True) as archive:
+        trial = archive.trial(3)
+        assert trial is not None
+        write_model(archive, trial, model)
+    (model / "vocab.json").symlink_to(tmp_path / "secret")
+    (strange / "front.png").unlink()
+    (strange / "front.png").symlink_to(tmp_path / "secret")
+    plan = json.loads(push(strange, "--dry-run", "--json").stdout)
+    assert not plan["model_written"]
+    assert {f["path"]: f["bytes"] for f in plan["files"]}["front.png"] > 1000
+    (model / "vocab.json").unlink()
+    assert json.loads(push(strange, "--dry-run", "--json").stdout)["model_written"]
 
 
 def test_a_dry_run_leaves_open_what_only_the_hub_knows(hub: Hub, tmp_path: Path) -> None:

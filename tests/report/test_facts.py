@@ -168,6 +168,17 @@ def test_texts_come_back_to_the_letter(tmp_path: Path) -> None:
                 assert text == config_text(dict(trial.config))
 
 
+def test_a_file_of_the_front_that_leads_elsewhere_is_not_shown(tmp_path: Path) -> None:
+    run = plant_run(tmp_path / "run", DEEP, make_goals(2), ridge(2), 8)
+    (tmp_path / "secret").write_text("the user's own")
+    with read(run) as archive:
+        front = archive.front()
+        (run / "front").mkdir()
+        for trial in front:
+            (run / "front" / f"{trial.number:03d}.yaml").symlink_to(tmp_path / "secret")
+        assert "the user's own" not in packed_texts(archive.trials, front, run)["lines"]
+
+
 @pytest.mark.parametrize(
     "name",
     [*STRANGE, "yes", "1e5", "~", " lead", "a\nb", "x: y", "# c", "é" * 90, "w " * 90, "\x07"],
