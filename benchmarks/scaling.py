@@ -6,8 +6,11 @@ loop and the optimizer really take passes as it is, in processor seconds of one 
 
 Rule: the busy share counts from the first candidate to the last that is handed out; after that
 there is nothing left to give to workers, however good the search is, and `end to end` has it all.
+How much that end weighs depends on how many trials each worker has had: compare workers at equal
+budgets for the front (`--budget`), and at equal trials a worker for the time (`--each`).
 
     python benchmarks/scaling.py [--workers 1 8 32] [--problems zdt1] [--seeds 3] [--budget 96]
+    python benchmarks/scaling.py --optimizers sobol --each 40
 """
 
 from __future__ import annotations
@@ -153,8 +156,9 @@ def _row(results: Sequence[Result]) -> list[str]:
     shares = [r.share for r in results]
     error = statistics.stdev(shares) / math.sqrt(len(shares)) if len(shares) > 1 else math.nan
     return [
-        f"{min(r.busy for r in results):.1%}",
-        f"{statistics.mean(r.busy for r in results):.1%}",
+        f"{min(r.busy for r in results):.2%}",
+        f"{statistics.mean(r.busy for r in results):.2%}",
+        f"{min(r.whole for r in results):.1%}",
         f"{statistics.mean(r.whole for r in results):.1%}",
         f"{statistics.mean(r.hours for r in results):.2f}",
         f"{statistics.median(r.asking for r in results):.2f}",
@@ -169,28 +173,32 @@ def main() -> None:
     parser.add_argument("--problems", nargs="+", default=["zdt1"], choices=sorted(TASKS))
     parser.add_argument("--optimizers", nargs="+", default=["mm-mo"])
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--budget", type=int, default=96)
+    amount = parser.add_mutually_exclusive_group()
+    amount.add_argument("--budget", type=int, default=96, help="evaluations of a search")
+    amount.add_argument("--each", type=int, help="evaluations for each worker, instead")
     parser.add_argument(
         "--ahead", type=int, help="jobs that wait for a worker; 0: ask only when one idles"
     )
     args = parser.parse_args()
-    title = f"{args.budget} evaluations of {MEAN:.0f} s on average, {args.seeds} seeds"
+    title = f"evaluations of {MEAN:.0f} s on average, {args.seeds} seeds"
     table = Table(box=None, title=title)
-    names = ("problem", "optimizer", "workers", "busy, least", "busy", "end to end", "hours")
-    for column in (*names, "ask s", "share of the front"):
+    names = ("problem", "optimizer", "workers", "trials", "busy, least", "busy")
+    rest = ("end to end, least", "end to end", "hours", "ask s", "share of the front")
+    for column in (*names, *rest):
         table.add_column(column, justify="left" if column in names[:2] else "right")
     for name in args.problems:
         for text in args.optimizers:
             kind, optimizer = parse_optimizer(text)
             for workers in args.workers:
                 results = []
+                budget = workers * args.each if args.each else args.budget
                 for seed in range(args.seeds):
                     problem = Analytic(name)
-                    found = run(problem, optimizer, workers, seed, args.budget, args.ahead)
+                    found = run(problem, optimizer, workers, seed, budget, args.ahead)
                     results.append(found)
                     print(name, kind, workers, seed, found, file=sys.stderr, flush=True)
-                table.add_row(name, kind, str(workers), *_row(results))
-    Console(width=130).print(table)
+                table.add_row(name, kind, str(workers), str(budget), *_row(results))
+    Console(width=160).print(table)
 
 
 if __name__ == "__main__":
