@@ -1,7 +1,8 @@
 """Strangers' recipes and archives by the thousand: read, or refused in words with a place.
 
-`python -m tests.fuzzing recipes COUNT SEED` and `… archives COUNT SEED` print how many were tried;
-an input that ends in anything else ends them with its seed.
+`python -m tests.fuzzing recipes COUNT SEED [START]` and `… archives …` print how many were tried.
+An input that ends in anything else ends them with its seed and number. START is the first number,
+for a long run in parts.
 """
 
 from __future__ import annotations
@@ -65,12 +66,12 @@ def read_one(path: Path, text: str) -> bool:
     return not problems
 
 
-def recipes(count: int, seed: int) -> tuple[int, int]:
+def recipes(count: int, seed: int, start: int = 0) -> tuple[int, int]:
     """Tries garbled recipes; how many were tried and how many were read."""
     texts = [p.read_text() for p in sorted((Path(__file__).parents[1] / "recipes").glob("*.yaml"))]
     good = 0
     with tempfile.TemporaryDirectory() as folder:
-        for number in range(count):
+        for number in range(start, start + count):
             text = garbled(random.Random(number).choice(texts), random.Random(f"{seed}-{number}"))
             try:
                 good += read_one(Path(folder) / "recipe.yaml", text)
@@ -126,7 +127,7 @@ def rows_of(path: Path) -> tuple[Any, ...]:
         return archive.trials, archive.goals, archive.openings(), answers, len(archive.front())
 
 
-def archives(count: int, seed: int) -> tuple[int, int]:
+def archives(count: int, seed: int, start: int = 0) -> tuple[int, int]:
     """Tries mangled and reformed archives; how many were tried and how many were opened."""
     from tests.test_archive import fill
 
@@ -136,7 +137,7 @@ def archives(count: int, seed: int) -> tuple[int, int]:
         path = Path(folder) / "archive.db"
         fill(path)
         whole, before = path.read_bytes(), rows_of(path)
-        for number in range(count):
+        for number in range(start, start + count):
             draw = random.Random(f"{seed}-{number}")
             strange = draw.random() < 0.3
             path.write_bytes(whole if strange else mangled(whole, draw))
@@ -159,6 +160,6 @@ def archives(count: int, seed: int) -> tuple[int, int]:
 
 if __name__ == "__main__":
     kind = {"recipes": recipes, "archives": archives}[sys.argv[1]]
-    start = time.process_time()
-    tried, read = kind(int(sys.argv[2]), int(sys.argv[3]))
-    print(f"{tried} {sys.argv[1]}, {read} of them read; {time.process_time() - start:.0f} s")
+    begun = time.process_time()
+    tried, read = kind(*map(int, sys.argv[2:]))
+    print(f"{tried} {sys.argv[1]}, {read} of them read; {time.process_time() - begun:.0f} s")
