@@ -11,11 +11,13 @@ import logging
 import os
 import shutil
 import signal
+import socket
 import tempfile
 import threading
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from mergekit_mo.executors import Job, Result, Work
 from mergekit_mo.executors._crew import PATIENCE, Crew, Hands, Report, answer
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 
 _STORE = 128 * 2**20  # bytes of shared memory of a Ray of our own: jobs and answers are small
 _BEATS = 10  # signs of life within the patience
+_KNOCK = 10.0  # seconds in which a cluster's machine answers
 
 
 class Ray(Crew[Job, Result]):
@@ -107,6 +110,9 @@ def connected(address: str | None = None, *, cpus: int | None = None) -> Iterato
             undo.callback(shutil.rmtree, folder, ignore_errors=True)
             # Ray makes its workers nicer than everything else, and they are what the search is for.
             os.environ.setdefault("RAY_worker_niceness", "0")
+            # Where the search was killed, Ray's head is gone for good; what waits for it, a minute
+            # by default, would outlive the search.
+            os.environ.setdefault("RAY_gcs_rpc_server_reconnect_timeout_s", "5")
             own = {"_temp_dir": folder, "object_store_memory": _STORE, "include_dashboard": False}
             _connect(None, num_cpus=cpus, **own)
         else:
@@ -126,13 +132,26 @@ def _connect(address: str | None, **more: Any) -> None:
     import ray
 
     try:
+        _knock(address)
         with _own_handlers():
             ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **more)
-    except (ConnectionError, ValueError) as error:
+    except (OSError, ValueError) as error:
         if address is None:
             raise
         what = f"no Ray cluster answers at {address} ({str(error).partition(chr(10))[0]})"
         raise UserError(f"{what}: start one with ray start --head, or see ray status") from error
+
+
+def _knock(address: str | None) -> None:
+    """Sees that somebody listens where an address names a port: Ray itself would wait for minutes.
+
+    Raises:
+        OSError: nobody does.
+        ValueError: the port is none.
+    """
+    named = urlsplit(address if "://" in (address or "") else f"//{address or ''}")
+    if named.hostname and named.port:
+        socket.create_connection((named.hostname, named.port), _KNOCK).close()
 
 
 @contextlib.contextmanager

@@ -67,7 +67,13 @@ class Diary:
 
 @dataclass(frozen=True)
 class Scores(Diary):
-    """As `Diary`, and gives scores that depend on the job alone."""
+    """As `Diary`, and gives scores that depend on the job alone.
+
+    Attributes:
+        goals: by what names.
+    """
+
+    goals: tuple[str, ...] = ("toy_choice", "toy_bits", "sparsity")
 
     def __call__(self) -> Callable[[str], Any]:
         return self.scored
@@ -76,8 +82,8 @@ class Scores(Diary):
         """Does as it is told, and gives an outcome."""
         self.work(job)
         draw = random.Random(job.rpartition(" ")[0])
-        names = ("toy_choice", "toy_bits", "sparsity")
-        return Outcome({name: Measurement(draw.random()) for name in names}, {}, "same", None, 1.0)
+        scores = {name: Measurement(draw.random()) for name in self.goals}
+        return Outcome(scores, {}, "same", None, 1.0)
 
 
 @dataclass(frozen=True)

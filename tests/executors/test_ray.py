@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,16 +16,19 @@ import pytest
 
 from mergekit_mo import loop, preflight
 from mergekit_mo.archive import Archive
-from mergekit_mo.evaluate import Job
 from mergekit_mo.events import Finished, Warned
 from mergekit_mo.executors import Executor
-from mergekit_mo.executors.ray import Ray, connected
+from mergekit_mo.executors.ray import Ray, _connect, connected
 from mergekit_mo.hiring import lost
 from mergekit_mo.problems import UserError
 from mergekit_mo.testing.executors import ExecutorSuite, Start
 from mergekit_mo.trial import Outcome
+from tests.executors import driver
+from tests.executors.driver import BUDGET, HELD, ByNumber
 from tests.executors.stubs import Diary, Scores, Suite, Unfit, gave_up, workers_of
 from tests.toy import FLAGS, Toy
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -113,6 +118,14 @@ def test_what_keeps_a_worker_from_working_is_told() -> None:
     executor.close()
 
 
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://127.0.0.1:1", "127.0.0.1:99999"])
+def test_where_no_cluster_answers_that_is_told_at_once(address: str) -> None:
+    start = time.monotonic()
+    with pytest.raises(UserError, match=rf"no Ray cluster answers at {address} .*ray start --head"):
+        _connect(address)
+    assert time.monotonic() - start < 5
+
+
 def test_each_worker_has_the_cores_that_it_was_given(tmp_path: Path) -> None:
     import ray
 
@@ -124,43 +137,17 @@ def test_each_worker_has_the_cores_that_it_was_given(tmp_path: Path) -> None:
     assert taken == 6
 
 
-class ByNumber(Executor[Job, Outcome]):
-    """Sends trials' numbers alone, so that workers import no torch."""
-
-    def __init__(self, inner: Executor[str, Outcome]) -> None:
-        self.inner, self.slots = inner, inner.slots
-        self.jobs: dict[str, Job] = {}
-
-    def submit(self, job: Job) -> None:
-        # The third candidate takes its first worker with it.
-        key = f"{'die' if job.number == 5 else 'score'} {job.number} {job.split}"
-        self.jobs[key] = job
-        self.inner.submit(key)
-
-    def wait(self) -> tuple[Job, Outcome]:
-        key, outcome = self.inner.wait()
-        return self.jobs[key], outcome
-
-    def ready(self) -> bool:
-        return self.inner.ready()
-
-    def news(self) -> bool:
-        return self.inner.news()
-
-    def notes(self) -> list[str]:
-        return self.inner.notes()
-
-    def close(self) -> None:
-        self.inner.close()
-
-
 def test_a_search_whose_workers_die_has_every_trial_once(toy: Toy, tmp_path: Path) -> None:
     ready = preflight.prepare(toy.recipe("rays", budget=9), FLAGS)
     diary = tmp_path / "diary"
     diary.mkdir()
     inner: Ray[str, Outcome] = Ray(Scores(diary), 2, lost)
+
+    def word(number: int) -> str:
+        return "die" if number == 5 else "score"  # the third candidate takes its first worker
+
     out = tmp_path / "run"
-    events = list(loop.search(ready, out, hire=lambda _: ByNumber(inner)))
+    events = list(loop.search(ready, out, hire=lambda _: ByNumber(inner, word)))
     finished = [e.trial.number for e in events if isinstance(e, Finished)]
     assert sorted(finished) == list(range(3 + 9))
     with Archive.open(out, read_only=True) as archive:
@@ -169,3 +156,37 @@ def test_a_search_whose_workers_die_has_every_trial_once(toy: Toy, tmp_path: Pat
     assert len(workers_of(diary, "die 5 search")) == 2
     warned = "; ".join(e.message for e in events if isinstance(e, Warned))
     assert "what it had runs again" in warned
+
+
+@pytest.mark.slow
+def test_a_search_that_is_killed_leaves_no_process_and_goes_on(tmp_path: Path) -> None:
+    diary = tmp_path / "diary"
+    diary.mkdir()
+    words = [sys.executable, "-m", "tests.executors.driver", str(tmp_path)]
+    # A cluster of its own: the tests' is not to be seen.
+    environment = {k: v for k, v in os.environ.items() if k != "RAY_ADDRESS"}
+    search = subprocess.Popen(words, cwd=ROOT, env=environment)
+    try:
+        while len(list(diary.glob("hold*"))) < 2:
+            assert search.poll() is None, "it ended by itself"
+            time.sleep(0.05)
+        family = psutil.Process(search.pid).children(recursive=True)
+        assert any("raylet" in process.name() for process in family)
+    finally:
+        search.kill()
+        search.wait()
+    _, alive = psutil.wait_procs(family, timeout=30)
+    assert not alive
+    with Archive.open(tmp_path / "run", read_only=True) as archive:
+        before = {t.number: t for t in archive.trials}
+    assert {number for number, t in before.items() if t.status == "done"} == {0, 1, 2}
+    assert len(before) > HELD + 1
+    (diary / "go").touch()
+    driver.search(tmp_path)
+    with Archive.open(tmp_path / "run", read_only=True) as archive:
+        after = {t.number: t for t in archive.trials}
+    assert [t.status for t in after.values()] == ["done"] * (3 + BUDGET)
+    assert all(after[number].unit == t.unit for number, t in before.items())
+    assert all(after[number].scores == before[number].scores for number in (0, 1, 2))
+    asked = [len(list(diary.glob(f"* {number} search.*"))) for number in after]
+    assert asked == [1, 1, 1, 2, 2, *[1] * (BUDGET - 2)]
