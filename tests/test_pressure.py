@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -117,6 +118,36 @@ def test_logits_that_are_no_numbers_fail_the_trial(
     with pytest.raises(ValueError, match="quiz: the model's logits are not finite"):
         check_answers({"quiz": answers})
     check_answers({"quiz": Answers((0,), {"none": [[(-float("inf"), True)]]}, {}, {})})
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("probed", [True, False])
+def test_a_merge_of_broken_weights_has_no_score(
+    evaluator: Evaluator, job: Job, monkeypatch: pytest.MonkeyPatch, value: float, probed: bool
+) -> None:
+    merge = evaluator.merger.merge
+
+    def broken(*given: Any) -> Any:
+        merged = merge(*given)
+        head = merged.model.get_output_embeddings().weight
+        whole.append((head, head[3].clone()))
+        with torch.no_grad():
+            head[3] = value
+        return merged
+
+    whole: list[Any] = []
+    monkeypatch.setattr(evaluator.merger, "merge", broken)
+    if not probed:  # the answers themselves are looked at as well
+        monkeypatch.setattr("mergekit_mo.evaluate.check_logits", lambda _: None)
+    found = evaluator(job)
+    for head, row in whole:
+        with torch.no_grad():
+            head[3] = row  # what did not change is not merged again
+    told = (
+        "ValueError: the model's logits" if probed else r"ValueError: toy_\w+: the model's logits"
+    )
+    assert re.match(rf"{told} are not finite", found.error or "")
+    assert found.scores == {}
 
 
 def test_a_source_that_changes_during_a_run_fails_its_trials_until_it_is_put_back(
