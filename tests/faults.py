@@ -85,12 +85,12 @@ def at_every_step(folder: Path, stride: int) -> None:
 
 
 def at_random(folder: Path, seconds: float, seed: int) -> None:
-    """Kills searches at random moments until time is up."""
+    """Kills searches at random moments until time is up, one at least."""
     draw, end, kills, runs = random.Random(seed), time.monotonic() + seconds, 0, 0
     whole, start = state(folder / "whole"), time.monotonic()
     search(folder, folder / "timed", budget=BUDGET)
     needed = time.monotonic() - start  # on this machine, as busy as it is
-    while time.monotonic() < end:
+    while time.monotonic() < end or not kills:
         out = folder / f"random-{runs}"
         while (ended := forked(folder, out, nothing, draw.uniform(0, 1.5 * needed))) != 0:
             assert ended == -signal.SIGKILL, f"run {runs} ended with {ended}"

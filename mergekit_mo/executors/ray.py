@@ -16,11 +16,13 @@ import tempfile
 import threading
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from mergekit_mo.executors import Job, Result, Work
 from mergekit_mo.executors._crew import PATIENCE, Crew, Hands, Report, answer
+from mergekit_mo.executors._reaper import guarded
 from mergekit_mo.optional import require
 from mergekit_mo.problems import UserError
 
@@ -107,12 +109,11 @@ def connected(address: str | None = None, *, cpus: int | None = None) -> Iterato
     with contextlib.ExitStack() as undo:
         if address is None:
             folder = tempfile.mkdtemp(prefix="mergekit-mo-")
+            # Where a search was killed, Ray's helpers look for its head for a minute.
+            undo.enter_context(guarded(Path(folder)))
             undo.callback(shutil.rmtree, folder, ignore_errors=True)
             # Ray makes its workers nicer than everything else, and they are what the search is for.
             os.environ.setdefault("RAY_worker_niceness", "0")
-            # Where the search was killed, Ray's head is gone for good; what waits for it, a minute
-            # by default, would outlive the search.
-            os.environ.setdefault("RAY_gcs_rpc_server_reconnect_timeout_s", "5")
             own = {"_temp_dir": folder, "object_store_memory": _STORE, "include_dashboard": False}
             _connect(None, num_cpus=cpus, **own)
         else:

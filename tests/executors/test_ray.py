@@ -172,11 +172,13 @@ def test_a_search_that_is_killed_leaves_no_process_and_goes_on(tmp_path: Path) -
             time.sleep(0.05)
         family = psutil.Process(search.pid).children(recursive=True)
         assert any("raylet" in process.name() for process in family)
+        (guard,) = (p.cmdline() for p in family if "_reaper" in " ".join(p.cmdline()))
     finally:
         search.kill()
         search.wait()
-    _, alive = psutil.wait_procs(family, timeout=30)
+    _, alive = psutil.wait_procs(family, timeout=20)
     assert not alive
+    assert not Path(guard[-1]).exists()
     with Archive.open(tmp_path / "run", read_only=True) as archive:
         before = {t.number: t for t in archive.trials}
     assert {number for number, t in before.items() if t.status == "done"} == {0, 1, 2}
