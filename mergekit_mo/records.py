@@ -19,7 +19,7 @@ from mergekit_mo.problems import UserError
 from mergekit_mo.trial import Measurement, Role, Split, Status, Stop, Trial
 
 _LONGEST = 1 << 28
-"""Bytes of a trial's answers to a task, which are a hundredth of that."""
+"""Bytes of a trial's answers to a task, which seldom take a hundredth of that."""
 
 
 def write_opening(db: sqlite3.Connection, number: int, at: float) -> None:
@@ -64,9 +64,9 @@ def read_answers(db: sqlite3.Connection, number: int, split: Split, task: str) -
     return found[0]
 
 
-def _unpacked(checksum: int, body: bytes) -> tuple[Any] | None:
+def _unpacked(checksum: object, body: object) -> tuple[Any] | None:
     """What was packed; None where it is not as it was written, or a stranger's that has no end."""
-    if zlib.crc32(body) != checksum:
+    if not isinstance(body, bytes) or zlib.crc32(body) != checksum:
         return None
     inflater = zlib.decompressobj()
     try:

@@ -111,9 +111,9 @@ def reformed(path: Path, draw: random.Random) -> None:
             value = json.dumps(value)
         row.pop("mark")
         if table == "answers" and name == "body":
-            value = str(value).encode()
-            value = draw.choice([value, zlib.compress(value)])
-            row["checksum"] = zlib.crc32(value)
+            content = str(value).encode()
+            value = draw.choice([value, content, zlib.compress(content)])
+            row["checksum"] = zlib.crc32(value if isinstance(value, bytes) else content)
         try:
             storage.put(db, table, row | {name: value})
         except (sqlite3.Error, OverflowError):

@@ -121,14 +121,22 @@ def test_a_strangers_sql_is_refused_before_it_runs(
 
 @pytest.mark.parametrize(
     "body",
-    [b"", b"no zip", zlib.compress(b"{"), zlib.compress(b"[1]")[:-2], zlib.compress(b"[" * 10**6)],
+    [
+        "a text",
+        b"",
+        b"no zip",
+        zlib.compress(b"{"),
+        zlib.compress(b"[1]")[:-2],
+        zlib.compress(b"[" * 10**6),
+    ],
 )
 def test_answers_that_only_a_stranger_would_write_are_told(
-    path: Path, trials: tuple[Trial, ...], body: bytes
+    path: Path, trials: tuple[Trial, ...], body: bytes | str
 ) -> None:
     with closing(sqlite3.connect(path, isolation_level=None)) as db:
         key = {"trial": 2, "split": "search", "task": "task"}
-        storage.put(db, "answers", {**key, "checksum": zlib.crc32(body), "body": body})
+        checksum = zlib.crc32(body if isinstance(body, bytes) else body.encode())
+        storage.put(db, "answers", {**key, "checksum": checksum, "body": body})
     with Archive.open(path, read_only=True) as archive, pytest.raises(UserError, match="damaged"):
         archive.answers(2, "search", "task")
 

@@ -151,8 +151,8 @@ def quoted(*words: object) -> str:
 
 
 def say(text: str) -> None:
-    """Prints narration, on standard error."""
-    click.echo(text, err=True)
+    """Prints narration, on standard error; what a stranger named moves no cursor."""
+    click.echo("".join(c if c.isprintable() or c in "\n\t" else "?" for c in text), err=True)
 
 
 def tell(text: str) -> None:

@@ -77,10 +77,10 @@ def _text(config: str) -> str:
 
 
 def _exported(trial: Trial, run: Path | None) -> str | None:
-    path = None if run is None else run / "front" / f"{trial.number:03d}.yaml"
-    if run is None or path is None or not within(run, path):
+    if run is None:
         return None
+    path = run / "front" / f"{trial.number:03d}.yaml"
     try:
-        return path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8") if within(run, path) else None
     except (OSError, UnicodeError):
         return None

@@ -60,6 +60,15 @@ def test_a_damaged_run_is_refused_in_words(planted: Plant, typed: Type, name: st
     assert state(run) == before
 
 
+def test_what_a_damaged_run_names_moves_no_cursor(planted: Plant, typed: Type) -> None:
+    run = planted()
+    with closing(sqlite3.connect(run / "archive.db")) as db, db:
+        db.execute("INSERT INTO fact VALUES ('\x1b[2J', '1', 0)")
+    found = typed("front", run)
+    assert "not as it was written: fact ?[2J" in found.stderr
+    assert "\x1b" not in found.stderr
+
+
 def test_what_a_stranger_names_leads_nowhere(planted: Plant, typed: Type) -> None:
     """Names that would be paths or code elsewhere; `UserError` or plain text, never a file."""
     run = planted()
