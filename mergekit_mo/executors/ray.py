@@ -150,7 +150,8 @@ def _knock(address: str | None) -> None:
         OSError: nobody does.
         ValueError: the port is none.
     """
-    named = urlsplit(address if "://" in (address or "") else f"//{address or ''}")
+    text = address or ""
+    named = urlsplit(text if "://" in text else f"//{text}")
     if named.hostname and named.port:
         socket.create_connection((named.hostname, named.port), _KNOCK).close()
 
