@@ -23,13 +23,8 @@ BUDGET = 40
 FAMILIES_SHOWN = ("wren", "heron")
 """One for tuning, one that was kept out of it."""
 
-LEVELS = (
-    "{hm3: {levels: parameters}}",
-    "{hm3: {levels: paths}}",
-    "{hm3: {merges: 0}}",
-    "hm3",
-)
-"""Parameters alone, paths alone, both in turn from the start, both as it is by default."""
+LEVELS = ("{hm3: {levels: parameters}}", "{hm3: {levels: paths}}", "hm3")
+"""Parameters alone, paths alone, both."""
 
 
 class Stacks(Merges):

@@ -1,7 +1,7 @@
 """A model that stays in memory while its weights change: merges are written straight into it.
 
-Rule: the module is built anew only when its configuration changes (depth, vocabulary, dtype);
-every other merge writes into the parameters that are there.
+Rule: the module is exchanged only when its configuration changes (depth, vocabulary, dtype); every
+other merge writes into the parameters that are there. Small modules are kept for the next time.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ from transformers.initialization import no_init_weights
 
 from mergekit_mo.reuse import Memory, Unchanged
 
+_SHELF = 64 * 2**20  # bytes of modules of other shapes; searches over paths change the depth often
+
 
 class MergeError(RuntimeError):
     """A merge that gave no usable model."""
@@ -40,9 +42,10 @@ class Resident:
         self.spread = spread
         self.model: PreTrainedModel | None = None
         self._shape: str | None = None
+        self._shelf: dict[str, PreTrainedModel] = {}
 
     def prepare(self, config: PretrainedConfig, dtype: torch.dtype) -> PreTrainedModel:
-        """The module for a configuration: the one at hand if it fits, else a new one.
+        """The module for a configuration: the one at hand if it fits, else a kept or a new one.
 
         Args:
             config: of the model to be.
@@ -50,13 +53,24 @@ class Resident:
         """
         shape = f"{config.to_json_string(use_diff=False)} {dtype}"
         if self.model is None or shape != self._shape:
-            self.model = None  # frees the old module before the new one takes its place
-            with no_init_weights():
-                model = AutoModelForCausalLM.from_config(config, dtype=dtype)
-            model.tie_weights()
-            self.model = self._placed(model).eval().requires_grad_(False)
+            self._put_away()
+            self.model = self._shelf.pop(shape, None) or self._built(config, dtype)
             self._shape = shape
         return self.model
+
+    def _put_away(self) -> None:
+        """Keeps a small module, and frees a large one before the next takes its place."""
+        if self.model is not None and self._shape is not None and not self.spread:
+            self._shelf[self._shape] = self.model
+        self.model = None
+        while sum(map(_size, self._shelf.values())) > _SHELF:
+            self._shelf.pop(next(iter(self._shelf)))
+
+    def _built(self, config: PretrainedConfig, dtype: torch.dtype) -> PreTrainedModel:
+        with no_init_weights():
+            model = AutoModelForCausalLM.from_config(config, dtype=dtype)
+        model.tie_weights()
+        return self._placed(model).eval().requires_grad_(False)
 
     def replace(self, model: PreTrainedModel) -> PreTrainedModel:
         """Takes over a module that was made elsewhere."""
@@ -249,6 +263,11 @@ def places(model: PreTrainedModel) -> tuple[dict[str, torch.Tensor], set[str]]:
     shared = {id(p) for p in own.values()}
     targets = {k: v for k, v in state.items() if k in own or id(v) not in shared}
     return targets, state.keys() - targets.keys()
+
+
+def _size(model: PreTrainedModel) -> int:
+    """Bytes of a module's parameters."""
+    return sum(weights.nbytes for weights in model.parameters())
 
 
 def _finite(tensor: torch.Tensor) -> bool:

@@ -24,12 +24,12 @@ from tests.test_resume import front, killed
 from tests.toy import FLAGS, Toy, dump, make_tasks, run
 
 QUICK = {
-    "hm3": {"merges": 0, "initial": 3, "group": 3, "neighbours": 0.5, "copies": 2, "rounds": 1}
+    "hm3": {"merges": 4, "initial": 3, "group": 3, "neighbours": 0.5, "copies": 2, "rounds": 1}
 }
 """Short, and with the policy: paths of its own and of the front's neighbours."""
 
 PUBLISHED = {"hm3": {"variant": "paper", "preferences": 2}}
-BUDGET = 14
+BUDGET = 16
 GOALS = [{"task": "tasks/choice.yaml"}, {"task": "tasks/bits.yaml"}, "parameters"]
 
 
@@ -55,6 +55,7 @@ def recipe(toy: Toy, name: str, optimizer: Any = QUICK, budget: int = BUDGET) ->
         layers={"skip": 1, "repeat": 1, "length": {"low": 2, "high": 4}},
         objectives=GOALS,
         budget=budget,
+        seed=1,
     )
 
 
@@ -82,7 +83,7 @@ def test_both_levels_took_part(out: Path) -> None:
         found = archive.candidates
         assert archive.layers is not None
         bent = [t for t in found if t.path != archive.layers.straight]
-    assert {"recipe", "uniform", "sobol", "qlognehvi", "hm3"} == {t.origin for t in found}
+    assert {"recipe", "uniform", "sobol", "hm3"} == {t.origin for t in found}
     assert {t.origin for t in bent} == {"hm3"}
     assert len(found) == BUDGET
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import shutil
+import weakref
 from collections.abc import Callable, Mapping
 from copy import deepcopy
 from pathlib import Path
@@ -255,8 +257,35 @@ def test_the_module_is_made_anew_only_where_the_depth_changes(
     first = module("straight")
     assert module("swapped") is first
     assert module("all another's") is first
-    assert module("skipped") is not first
-    assert module("skipped").config.num_hidden_layers == 2
+    shorter = module("skipped")
+    assert shorter is not first
+    assert shorter.config.num_hidden_layers == 2
+    assert module("straight") is first  # small ones are kept
+    assert module("skipped") is shorter
+
+
+def test_a_kept_module_holds_nothing_of_its_last_walk(
+    merger: Merger, trio: Callable[..., list[str]]
+) -> None:
+    sources = trio()
+    config, found = CONFIGS["ties"](sources), walks(sources)
+    alone = merger.anew().merge(config, found["swapped"]).model.state_dict()
+    for name in ("straight", "skipped", "swapped"):
+        again: Any = merger.merge(config, found[name]).model
+    own = again.state_dict()
+    assert all(torch.equal(own[name], value) for name, value in alone.items())
+
+
+def test_large_modules_are_not_kept(
+    merger: Merger, trio: Callable[..., list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mergekit_mo.resident._SHELF", 1000)
+    sources = trio()
+    config, found = CONFIGS["ties"](sources), walks(sources)
+    held = weakref.ref(merger.merge(config, found["straight"]).model)
+    merger.merge(config, found["skipped"])
+    gc.collect()
+    assert held() is None
 
 
 def test_a_source_of_another_depth_lends_its_layers(

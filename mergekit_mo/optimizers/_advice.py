@@ -20,7 +20,7 @@ from mergekit_mo.optimizers._lessons import Lessons, lessons, settled
 from mergekit_mo.optimizers._paths import Point, taken
 from mergekit_mo.optimizers._policy import Policy
 from mergekit_mo.optimizers._private import private_torch
-from mergekit_mo.optimizers._training import Course, trained
+from mergekit_mo.optimizers._training import Course, as_tensor, trained
 from mergekit_mo.pareto import Matrix
 
 COURSE = Course(copies=40, rounds=30, optimism=0.0)
@@ -77,7 +77,7 @@ class Adviser:
         first, second = SeedSequence((seed, self.told.n)).generate_state(2)
         with private_torch(int(first)):
             self.guess = Guess(layers, self.told)
-            self.policy = Policy(layers, self.told.goals)
+            self.policy = Policy(layers, self.told.goals, self.told.holes)
             rng = np.random.default_rng(int(second))
             among = [None if p is None else p.tolist() for p in (withheld, only)]
             self._key = key_of(archive, layers, [repr(COURSE), seed, length_penalty, among])
@@ -98,7 +98,8 @@ class Adviser:
         unit = self.told.units[self.told.best(wanted)]
         with private_torch(self._seed):
             walks = np.repeat(wanted[None], _WALKS, axis=0)
-            episodes = self.policy.sample(torch.tensor(walks, dtype=torch.float))
+            own = as_tensor([unit] * _WALKS)
+            episodes = self.policy.sample(torch.tensor(walks, dtype=torch.float), own)
             points = [(unit, path) for path in dict.fromkeys(episodes.paths)]
             points = [point for point in points if point not in self._known]
             if not points:

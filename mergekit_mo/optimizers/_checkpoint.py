@@ -18,7 +18,7 @@ from mergekit_mo.archive import Archive
 from mergekit_mo.layers import Layers
 from mergekit_mo.optimizers._policy import Policy
 
-_FORMAT = 1  # of networks and of what they learn: a new number where either has changed
+_FORMAT = 2  # of networks and of what they learn: a new number where either has changed
 _HEAD = 8  # bytes that tell the length of the header
 _KEY = "key"
 

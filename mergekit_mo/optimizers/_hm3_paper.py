@@ -168,10 +168,11 @@ class _Learner:
         rewards = self._rewards(scores)
         tried = {path for unit, path in gone if unit == self.unit and path}
         state = self._recalled(rewards, tried)
-        for _ in range(_KNOWN):
-            if len(state.history) >= self.settings.episodes:
-                return None
-            with private_torch(self._seed(len(state.history))):
+        with private_torch(0):
+            for _ in range(_KNOWN):
+                if len(state.history) >= self.settings.episodes:
+                    return None
+                torch.default_generator.manual_seed(self._seed(len(state.history)))
                 walked = state.network.sample(
                     self.settings.nearest, self.settings.exploration, LEARNING.discount
                 )
@@ -180,7 +181,7 @@ class _Learner:
                     return walked.path
                 if reward is not None:
                     improve(state.network, state.optimizer, walked, reward)
-            state.history.append((walked.path, reward))
+                state.history.append((walked.path, reward))
         return None
 
     def history(self, scores: Mapping[Point, Matrix]) -> list[tuple[Path, float | None]]:
@@ -208,8 +209,9 @@ class _Learner:
             path not in tried or rewards.get(path) != reward for path, reward in state.history
         ):
             with private_torch(self._seed(-1)):
-                network = Gaussian(Actions(self.layers))
-            state = _State(network, torch.optim.Adam(network.parameters(), lr=LEARNING.rate))
+                network = Gaussian(Actions(self.layers), self.unit)
+            adam = torch.optim.Adam(network.parameters(), lr=LEARNING.rate, fused=True)
+            state = _State(network, adam)
         _kept[key] = state
         while len(_kept) > _KEPT:
             _kept.popitem(last=False)

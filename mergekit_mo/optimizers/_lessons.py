@@ -60,6 +60,11 @@ class Lessons:
         """How many columns `Y` has."""
         return int(self.Y.shape[1])
 
+    @property
+    def holes(self) -> int:
+        """How many coordinates the points have."""
+        return len(self.units[0]) if self.units else 0
+
     def values(self, Y: Matrix, preferences: Matrix) -> Matrix:
         """What `n x m` scores are worth to `w x m` preferences, `w x n`; see `tchebycheff`."""
         return tchebycheff(Y, preferences, self.ideal)

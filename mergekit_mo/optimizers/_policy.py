@@ -12,12 +12,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from mergekit_mo.layers import Layers, Path, Step
+from mergekit_mo.layers import MERGE, Layers, Path, Step
 
 STRAIGHTNESS = 2.0
 """The first preference, in nats, for a member's next layer: searches begin near straight paths."""
 
 _EMBEDDED = 8  # numbers that a member and a layer are learnt as, each
+_MIDDLE = 0.5  # of the unit cube
 _NEVER = -1e9  # a masked action's logit; its probability is 0 in single precision
 
 
@@ -70,6 +71,15 @@ class Actions:
         found[self.count, self.number[first], 0] = 1.0
         return found
 
+    def merged(self) -> Tensor:
+        """Marks of the actions whose weights are the merge's own, `(c + 1) x 1`.
+
+        Its layers, and what stands for the beginning and the end: embeddings and head are its.
+        """
+        pool = self.layers.pool
+        marks = [float(pool[member] == MERGE) for member, _ in self.steps]
+        return torch.tensor([*marks, 1.0])[:, None]
+
 
 @dataclass(frozen=True)
 class Episodes:
@@ -81,6 +91,7 @@ class Episodes:
         masks: `b x t x (c + 1)`.
         alive: `b x t` marks of the actions that were taken.
         preferences: `b x m`.
+        units: `b x d`, the holes of the merges that they go through.
     """
 
     paths: tuple[Path, ...]
@@ -88,6 +99,7 @@ class Episodes:
     masks: Tensor
     alive: Tensor
     preferences: Tensor
+    units: Tensor
 
 
 @dataclass(frozen=True)
@@ -99,19 +111,44 @@ class Judged:
     entropy: Tensor
 
 
+class MergeCode(nn.Module):
+    """What the parameters of a merge add to the embedding of everything that is the merge's own.
+
+    Args:
+        actions: the steps.
+        holes: how many parameters there are.
+        width: of an embedding.
+    """
+
+    marks: Tensor
+
+    def __init__(self, actions: Actions, holes: int, width: int) -> None:
+        super().__init__()
+        self.register_buffer("marks", actions.merged())
+        self.code = nn.Linear(holes, width)
+
+    def forward(self, units: Tensor) -> Tensor:
+        """For each of `b x d` merges and each action, `b x (c + 1) x width`."""
+        found: Tensor = self.marks * self.code(units - _MIDDLE)[:, None]
+        return found
+
+
 class Policy(nn.Module):
     """Actor and critic on one GRU; the preference is an input, so that one serves them all.
+
+    The merge's parameters are an input as well: a path may be worth more on another merge.
 
     Args:
         layers: the paths.
         goals: how many numbers a preference has.
+        holes: how many a merge's parameters have, d.
         width: of everything inside.
     """
 
     relative: Tensor
     hints: Tensor
 
-    def __init__(self, layers: Layers, goals: int, width: int = 32) -> None:
+    def __init__(self, layers: Layers, goals: int, holes: int = 0, width: int = 32) -> None:
         super().__init__()
         self.actions = Actions(layers)
         deepest = max(layers.depths)
@@ -133,29 +170,41 @@ class Policy(nn.Module):
         with torch.no_grad():
             self.query.weight.mul_(0.1)  # the habit alone decides at first
             self.query.bias.zero_()
+        # The last to be made: without holes the rest is drawn as if there were none.
+        self.merge = MergeCode(self.actions, holes, width) if holes else None
 
-    def _embedded(self) -> Tensor:
-        """Every action, `(c + 1) x width`."""
+    def _embedded(self, units: Tensor) -> Tensor:
+        """Every action on each of `b x d` merges, `b x (c + 1) x width`; `1 x …` without holes."""
         parts = [self.member(self._members), self.layer(self._depths), self.relative]
-        return torch.tanh(self.step(torch.cat(parts, dim=-1)))
+        plain = self.step(torch.cat(parts, dim=-1))[None]
+        return torch.tanh(plain if self.merge is None else plain + self.merge(units))
 
     def _heads(
         self, hidden: Tensor, preferences: Tensor, last: Tensor, masks: Tensor, every: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Log-probabilities of all actions and the state's worth, from the GRU's output."""
+        """Log-probabilities of all actions and the state's worth, from the GRU's outputs.
+
+        Args:
+            hidden: `b x t x width`.
+            preferences: `b x t x m`.
+            last: `b x t` actions before.
+            masks: `b x t x (c + 1)`.
+            every: the embedded actions.
+        """
         state = torch.tanh(self.state(torch.cat([hidden, preferences], dim=-1)))
-        logits = self.query(state) @ every.T / math.sqrt(every.shape[1])
+        keys = every.mT if len(every) > 1 else every[0].T
+        logits = self.query(state) @ keys / math.sqrt(every.shape[-1])
         logits = logits + self.hints[last] @ self.habit
         logits = logits.masked_fill(~masks, _NEVER)
         return torch.log_softmax(logits, dim=-1), self.worth(state)[..., 0]
 
     def forward(self, episodes: Episodes) -> Judged:
         """What it makes of episodes now."""
-        every = self._embedded()
+        every = self._embedded(episodes.units)
         b, steps = episodes.actions.shape
         begin = torch.full((b, 1), self.actions.count)
         last = torch.cat([begin, episodes.actions[:, :-1]], dim=1)  # b x t
-        hidden, _ = self.walk(every[last])
+        hidden, _ = self.walk(_looked_up(every, last))
         wanted = episodes.preferences[:, None].expand(b, steps, -1)
         logs, values = self._heads(hidden, wanted, last, episodes.masks, every)
         taken = logs.gather(-1, episodes.actions[..., None])[..., 0]
@@ -164,14 +213,15 @@ class Policy(nn.Module):
         return Judged(taken, values, entropy)
 
     @torch.no_grad()
-    def sample(self, preferences: Tensor) -> Episodes:
-        """Walks one path for each of `b x m` preferences."""
-        every, end = self._embedded(), self.actions.count
-        b = len(preferences)
+    def sample(self, preferences: Tensor, units: Tensor | None = None) -> Episodes:
+        """Walks one path for each of `b x m` preferences, on merges of `b x d` holes."""
+        b, end = len(preferences), self.actions.count
+        own = torch.zeros(b, 0) if units is None else units
+        every = self._embedded(own)
         paths: list[Path] = [()] * b
         going = [True] * b
-        last = torch.full((b,), end)
-        hidden = torch.zeros(1, b, every.shape[1])
+        last = torch.full((b, 1), end)
+        hidden = torch.zeros(1, b, every.shape[-1])
         actions, masks, alive = [], [], []
         while any(going):
             only_end = torch.zeros(end + 1, dtype=torch.bool)
@@ -182,9 +232,9 @@ class Policy(nn.Module):
                     for p, on in zip(paths, going, strict=True)
                 ]
             )
-            out, hidden = self.walk(every[last][:, None], hidden)
-            logs, _ = self._heads(out[:, 0], preferences, last, mask, every)
-            chosen = torch.multinomial(logs.exp(), 1)[:, 0]
+            out, hidden = self.walk(_looked_up(every, last), hidden)
+            logs, _ = self._heads(out, preferences[:, None], last, mask[:, None], every)
+            chosen = torch.multinomial(logs[:, 0].exp(), 1)[:, 0]
             actions.append(chosen)
             masks.append(mask)
             alive.append(torch.tensor(going))
@@ -193,17 +243,20 @@ class Policy(nn.Module):
                     going[i] = False
                 elif going[i]:
                     paths[i] = (*paths[i], self.actions.steps[number])
-            last = chosen
+            last = chosen[:, None]
         return Episodes(
             tuple(paths),
             torch.stack(actions, dim=1),
             torch.stack(masks, dim=1),
             torch.stack(alive, dim=1),
             preferences,
+            own,
         )
 
-    def walked(self, paths: list[Path], preferences: Tensor) -> Episodes:
-        """Given paths as episodes, one for each preference."""
+    def walked(
+        self, paths: list[Path], preferences: Tensor, units: Tensor | None = None
+    ) -> Episodes:
+        """Given paths as episodes, one for each preference and its merge."""
         end = self.actions.count
         longest = 1 + max(len(path) for path in paths)
         actions = torch.full((len(paths), longest), end)
@@ -215,7 +268,15 @@ class Policy(nn.Module):
             masks[i, :length] = self.actions.masks(path)
             alive[i, :length] = True
             actions[i, : length - 1] = torch.tensor([self.actions.number[s] for s in path])
-        return Episodes(tuple(paths), actions, masks, alive, preferences)
+        own = torch.zeros(len(paths), 0) if units is None else units
+        return Episodes(tuple(paths), actions, masks, alive, preferences, own)
+
+
+def _looked_up(every: Tensor, numbers: Tensor) -> Tensor:
+    """The embeddings of `b x t` actions, `b x t x width`, each row's from its own merge."""
+    if len(every) == 1:
+        return every[0][numbers]
+    return every[torch.arange(len(numbers))[:, None], numbers]
 
 
 def _places(at: Tensor) -> Tensor:

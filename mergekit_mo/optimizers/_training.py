@@ -19,7 +19,7 @@ from torch import Tensor
 from mergekit_mo.layers import Layers, Path
 from mergekit_mo.optimizers import _ppo
 from mergekit_mo.optimizers._lessons import AUGMENTATION, Lessons, drawn_preferences
-from mergekit_mo.optimizers._paths import Point
+from mergekit_mo.optimizers._paths import Point, Unit
 from mergekit_mo.optimizers._policy import Episodes, Policy
 from mergekit_mo.pareto import Matrix
 
@@ -85,7 +85,7 @@ def trained(
             found[near] = drawn_preferences(known.goals, int(near.sum()), rng)
         return found
 
-    policy = Policy(layers, known.goals)
+    policy = Policy(layers, known.goals, known.holes)
     optimizer = torch.optim.Adam(policy.parameters(), lr=course.learning.rate)
     if not known.n:
         return policy
@@ -115,7 +115,8 @@ def _copy(
     shares /= shares.sum(axis=1, keepdims=True)
     paths = [_path(known, int(i)) for row in best for i in row]
     wanted = torch.tensor(np.repeat(drawn, best.shape[1], axis=0), dtype=torch.float)
-    episodes = policy.walked(paths, wanted)
+    units = as_tensor([known.units[int(i)] for row in best for i in row])
+    episodes = policy.walked(paths, wanted, units)
     judged = policy(episodes)
     logs = torch.where(episodes.alive, judged.logs, 0.0).sum(dim=1)
     loss = -(torch.tensor(shares.ravel(), dtype=torch.float) * logs).sum() / len(drawn)
@@ -132,10 +133,11 @@ def _practise(
 ) -> None:
     """Walks paths for drawn preferences, has them guessed, and learns from that."""
     wanted = np.repeat(drawn, course.episodes, axis=0)  # b x m
-    episodes = policy.sample(torch.tensor(wanted, dtype=torch.float))
     worth = known.worth(drawn)  # w x n
-    units = [known.units[int(row)] for row in worth.argmax(axis=1)]
-    points = [(units[i // course.episodes], path) for i, path in enumerate(episodes.paths)]
+    best = np.repeat(worth.argmax(axis=1), course.episodes)  # b
+    units = [known.units[int(row)] for row in best]
+    episodes = policy.sample(torch.tensor(wanted, dtype=torch.float), as_tensor(units))
+    points = list(zip(units, episodes.paths, strict=True))
     scores = guess.scores(points, course.optimism)  # b x m
     centre = np.repeat(worth.mean(axis=1), course.episodes)
     width = np.repeat(np.maximum(worth.std(axis=1), 1e-9), course.episodes)
@@ -190,6 +192,11 @@ def _descend(policy: Policy, optimizer: torch.optim.Optimizer, loss: Tensor, nor
     loss.backward()  # type: ignore[no-untyped-call]
     torch.nn.utils.clip_grad_norm_(policy.parameters(), norm)
     optimizer.step()
+
+
+def as_tensor(units: Sequence[Unit]) -> Tensor:
+    """Points as the policy reads them, `b x d`."""
+    return torch.tensor(units, dtype=torch.float)
 
 
 def _path(known: Lessons, row: int) -> Path:

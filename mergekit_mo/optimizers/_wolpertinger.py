@@ -7,13 +7,14 @@ as published; that the two differ is the method's own flaw (a test of its parts 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from mergekit_mo.layers import Path
-from mergekit_mo.optimizers._policy import Actions
+from mergekit_mo.optimizers._policy import Actions, MergeCode
 
 _EMBEDDED = 8
 _FIRST_SPREAD = 0.3  # of the proto-action, in a square of width 1
@@ -44,12 +45,14 @@ class Gaussian(nn.Module):
 
     Args:
         actions: the steps.
+        unit: the merge's parameters, which are in the state as those of its layers.
         width: of everything inside.
     """
 
     places: Tensor
+    unit: Tensor
 
-    def __init__(self, actions: Actions, width: int = 32) -> None:
+    def __init__(self, actions: Actions, unit: Sequence[float] = (), width: int = 32) -> None:
         super().__init__()
         self.actions = actions
         depths = actions.layers.depths
@@ -64,16 +67,23 @@ class Gaussian(nn.Module):
         self.mean = nn.Linear(width, 2)
         self.spread = nn.Parameter(torch.full((2,), math.log(_FIRST_SPREAD)))
         self.worth = nn.Sequential(nn.Linear(width, width), nn.Tanh(), nn.Linear(width, 1))
+        # The last to be made: without holes the rest is drawn as if there were none.
+        self.merge = MergeCode(actions, len(unit), 2 * _EMBEDDED) if unit else None
+        self.register_buffer("unit", torch.tensor([unit], dtype=torch.float))  # 1 x d
 
     def _read(self, numbers: Tensor, hidden: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """The GRU's outputs, `b x t x width`, after these actions."""
         parts = [self.member(self._members[numbers]), self.layer(self._depths[numbers])]
-        found: tuple[Tensor, Tensor] = self.walk(torch.cat(parts, dim=-1), hidden)
+        steps = torch.cat(parts, dim=-1)
+        if self.merge is not None:
+            steps = steps + self.merge(self.unit)[0, numbers]
+        found: tuple[Tensor, Tensor] = self.walk(steps, hidden)
         return found
 
     def _normal(self, state: Tensor) -> torch.distributions.Normal:
         spread = self.spread.exp().clamp(0.02, 1.0)
-        return torch.distributions.Normal(torch.sigmoid(self.mean(state)), spread)
+        mean = torch.sigmoid(self.mean(state))
+        return torch.distributions.Normal(mean, spread, validate_args=False)
 
     @torch.no_grad()
     def sample(self, nearest: int, exploration: float, discount: float) -> Trajectory:

@@ -17,6 +17,7 @@ from mergekit_mo.optimizers import Optimizer
 from mergekit_mo.optimizers._lessons import Lessons, lessons
 from mergekit_mo.optimizers._paths import Point, crossed, fresh, mutated, taken
 from mergekit_mo.optimizers._straight import straight_trials
+from mergekit_mo.optimizers._turns import turns
 from mergekit_mo.optimizers._wish import Wish
 from mergekit_mo.optimizers.evolution import first_points, needs_layers
 from mergekit_mo.optimizers.qlognehvi import QLogNEHVI
@@ -33,6 +34,7 @@ _MERGES, _MOST_MERGES = 3, 24  # for each hole and one more, before there are pa
 _LEAST_LEARNT = 4  # finished trials, before anything is guessed
 _ASKED, _WALKED = 16, 16  # preferences that the policy is asked for, and its paths for each
 _POOL = 256  # candidates among which the guess chooses, the policy's and neighbours together
+_MOST_CHANGES = 3  # of a path at once
 _SAMPLES = 16  # of scores that a candidate may have
 _MOST_OPEN = 32  # waiting and failed trials that are taken as if they had come out as guessed
 _BOUNDS = {
@@ -54,9 +56,9 @@ _BOUNDS = {
 class HM3(Optimizer):
     """HM3 (Zhou et al. 2025): preferences, merges and layer paths, learnt together.
 
-    In the default, merges on the straight path come first, which `qlognehvi` proposes; then holes
-    and paths take turns: every other candidate is a path over the layers of a merge of the front.
-    In `benchmarks/paths.py levels`, merges alone won at a few dozen evaluations.
+    In the default, merges on the straight path come first, which `qlognehvi` proposes; then the
+    level whose latest candidates enlarged the front more has seven turns in eight: more merges, or
+    paths over the layers of the front's merges, at first with a single change.
     A guess of scores, a Gaussian process over paths, chooses which ones are evaluated: of changes
     of the front's paths, and, if `neighbours` is below 1, of those that a policy walks (masked
     actor-critic, PPO), which is given the preference, copies the best paths known for it and
@@ -73,8 +75,10 @@ class HM3(Optimizer):
             at the recipe's own values).
         merges: candidates before paths have their first turn, where there are holes too; None for
             three for each hole and three more, 24 at most; default only, as all down to `screen`.
-        initial: candidates near the straight paths before anything is learnt.
-        group: candidates that are asked together, from one training.
+        initial: candidates near the straight paths before anything is learnt; where merges come
+            first, as many paths over these have a single change.
+        group: candidates that are asked together, from one training: more of them cost less time
+            and are worth less.
         copies: gradient steps on the best known paths.
         rounds: batches of practice against the guess.
         neighbours: the share of changed front paths among what is chosen from; the rest are the
@@ -91,7 +95,7 @@ class HM3(Optimizer):
     levels: str = "both"
     merges: int | None = None
     initial: int = 12
-    group: int = 10
+    group: int = 1
     copies: int = 10
     rounds: int = 6
     neighbours: float = 1.0
@@ -128,10 +132,11 @@ class HM3(Optimizer):
             return "levels: parameters searches holes alone, and the recipe has none"
         if reason := needs_layers(space):
             return reason
-        if self.variant == "default" and budget <= self.initial:
+        alone = self.levels == "paths" or not space.dim
+        if self.variant == "default" and alone and budget <= self.initial:
             what = f"a budget of {budget} ends within the {self.initial} initial trials"
             return f"{what}: set fewer, or a larger budget"
-        if self.variant == "default" and self.levels == "both" and budget <= self._first(space):
+        if self.variant == "default" and self._mixed(space) and budget <= self._first(space):
             what = (
                 f"a budget of {budget} ends before paths have a turn: {self._first(space)} merges"
             )
@@ -149,26 +154,31 @@ class HM3(Optimizer):
 
             found = proposed(self, space, archive, count, seed)
         else:
-            above = sum(self._is_merge(space, len(archive.candidates) + i) for i in range(count))
+            told = lessons(space.layers, archive, self.length_penalty)
+            above = self._above(space, archive, told, count)
             found = self._merges(space, archive, known, above, seed)
             known |= {(c.unit, c.path) for c in found}
             if space.layers and self.levels != "parameters":
-                found += self._walks(space, archive, known, count - len(found), rng)
+                found += self._walks(space, archive, told, known, count - len(found), rng)
         known |= {(c.unit, c.path) for c in found}
         return found + self._others(space, known, count - len(found), rng)
 
-    def _is_merge(self, space: Space, number: int) -> bool:
-        """Whether a candidate is the parameter level's."""
+    def _above(self, space: Space, archive: Archive, told: Lessons, count: int) -> int:
+        """How many of the next candidates are the parameter level's."""
         if space.layers is None or self.levels == "parameters":
-            return True
-        if self.levels == "paths" or not space.dim:
-            return False
-        return number < self._first(space) or number % 2 == 0
+            return count
+        if not self._mixed(space):
+            return 0
+        first, number = self._first(space), len(archive.candidates)
+        paid = turns(told, space.layers.straight)
+        return sum(i < first or paid.merge(i) for i in range(number, number + count))
+
+    def _mixed(self, space: Space) -> bool:
+        """Whether merges and paths share the budget."""
+        return self.levels == "both" and bool(space.dim)
 
     def _first(self, space: Space) -> int:
         """How many merges come before the first path."""
-        if not space.dim:
-            return 0
         usual = min(_MOST_MERGES, _MERGES * (space.dim + 1))
         return usual if self.merges is None else self.merges
 
@@ -184,15 +194,20 @@ class HM3(Optimizer):
         return [c for c in found if (c.unit, c.path) not in known]
 
     def _walks(
-        self, space: Space, archive: Archive, known: set[Point], count: int, rng: Generator
+        self,
+        space: Space,
+        archive: Archive,
+        told: Lessons,
+        known: set[Point],
+        count: int,
+        rng: Generator,
     ) -> list[Candidate]:
         """Paths: at first near the straight ones, then of the policy and about the front."""
         if count <= 0:
             return []
         assert space.layers is not None
-        told = lessons(space.layers, archive, self.length_penalty)
         walked = sum(t.path is not None for t in archive.candidates if t.status != "failed")
-        first = min(count, max(0, self.initial - walked))
+        first = 0 if self._mixed(space) else min(count, max(0, self.initial - walked))
         if told.n < _LEAST_LEARNT:
             first = count
         points = self._initial(space, known, first, rng)
@@ -211,7 +226,7 @@ class HM3(Optimizer):
                 break
             unit, path = firsts[int(rng.integers(len(firsts)))]
             assert path is not None
-            for _ in range(int(rng.integers(1, 4))):
+            for _ in range(int(rng.integers(1, 1 + _MOST_CHANGES))):
                 path = mutated(space.layers, path, rng)
             if (unit, path) not in known and (unit, path) not in found:
                 found.append((unit, path))
@@ -261,6 +276,9 @@ class HM3(Optimizer):
             for point in self._policy_points(space, wish, guess, wanted):
                 found[point] = None
         front = wish.parents()
+        bent = sum(path != space.layers.straight for path in told.paths)
+        # Of a merge that is good, what little changes do is found out first.
+        most = 1 if self._mixed(space) and bent < self.initial else _MOST_CHANGES
         for _ in range(_POOL - wanted):
             first, second = (front[int(i)] for i in rng.integers(len(front), size=2))
             path, other = told.paths[first], told.paths[second]
@@ -268,7 +286,7 @@ class HM3(Optimizer):
             assert other is not None
             if rng.random() < 0.25:
                 path = crossed(space.layers, path, other, rng)
-            for _ in range(int(rng.integers(1, 4))):
+            for _ in range(int(rng.integers(1, 1 + most))):
                 path = mutated(space.layers, path, rng)
             found[told.units[first], path] = None
         return [point for point in found if point not in known]
@@ -277,7 +295,7 @@ class HM3(Optimizer):
         """What a policy that is trained now walks."""
         import torch
 
-        from mergekit_mo.optimizers._training import Course, trained
+        from mergekit_mo.optimizers._training import Course, as_tensor, trained
 
         assert space.layers is not None
         course = Course(copies=self.copies, rounds=self.rounds)
@@ -285,9 +303,9 @@ class HM3(Optimizer):
         policy = trained(space.layers, told, guess if self.rounds else None, course, wish.rng)
         asked = wish.preferences(max(1, count // _WALKED))
         wanted = np.repeat(asked, _WALKED, axis=0)[:count]
-        units = {i: told.units[told.best(w)] for i, w in enumerate(asked)}
-        episodes = policy.sample(torch.tensor(wanted, dtype=torch.float))
-        return [(units[i // _WALKED], path) for i, path in enumerate(episodes.paths)]
+        units = [unit for w in asked for unit in [told.units[told.best(w)]] * _WALKED][:count]
+        episodes = policy.sample(torch.tensor(wanted, dtype=torch.float), as_tensor(units))
+        return list(zip(units, episodes.paths, strict=True))
 
     def _chosen(self, wish: Wish, guess: Guess, pool: list[Point], count: int) -> list[Point]:
         """The candidates that promise most, one after the other."""

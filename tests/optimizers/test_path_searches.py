@@ -1,9 +1,11 @@
 """Every optimizer of paths keeps the promises of both suites."""
 
+from itertools import pairwise
+
 import pytest
 from numpy.random import SeedSequence
 
-from mergekit_mo.layers import MERGE, Layers
+from mergekit_mo.layers import MERGE, Layers, Path
 from mergekit_mo.optimizers import Optimizer
 from mergekit_mo.optimizers import _hm3_paper as paper
 from mergekit_mo.optimizers.evolution import Evolution
@@ -117,20 +119,53 @@ def test_merges_come_before_paths() -> None:
     with walked(space, 5) as archive:
         asked = HM3(initial=2).ask(space, archive, 8, _seed())
     found = [space.settled(candidate).path for candidate in asked]
-    assert [path == straight for path in found].count(True) == 6  # numbers 5 to 8, 10 and 12
+    assert found[:4] == [straight] * 4  # numbers 5 to 8
+    assert straight not in found[-1:]
     why = HM3(initial=4).refusal(9, space, 2)
     assert "9 merges come first" in why
     assert not HM3(initial=4, merges=4).refusal(9, space, 2)
     assert not HM3(initial=4, levels="parameters").refusal(9, space, 2)
 
 
-def test_holes_and_paths_take_turns() -> None:
+def test_the_level_that_pays_has_the_turns() -> None:
+    """Scores that paths alone improve, then scores that holes alone do."""
     space = path_space(Layers((MERGE, "a/one"), (5, 5), 5, 5), 2)
-    straight = space.layers.straight if space.layers else ()
-    with walked(space, 16) as archive:
-        found = [space.settled(c) for c in HM3(initial=4).ask(space, archive, 4, _seed())]
-    assert sum(c.path == straight for c in found) == 2
-    assert found[0].path == straight != found[-1].path
+    assert space.layers
+    bent = ((1, 0), *space.layers.straight[1:])
+    for pays, merges in (("paths", 1), ("holes", 7)):
+        with walked(space, 1, constant=True) as archive:
+            for i in range(12):
+                own = (i % 2 == 0) == (pays == "holes")
+                path, unit = (bent if i % 2 else space.layers.straight), [i / 12, 0.5]
+                (trial,) = archive.propose("candidate", [(space.candidate(unit, "t", path), {})])
+                archive.finish(trial.number, scored(archive.goals, [0.5 + 0.03 * i * own] * 2), 0.0)
+            asked = HM3(initial=4, merges=4).ask(space, archive, 8, _seed())
+        found = [space.settled(candidate).path for candidate in asked]
+        assert found.count(space.layers.straight) == merges
+
+
+def test_first_paths_over_merges_are_changed_once() -> None:
+    """A path over a merge of the front differs from it by one layer, or by one block."""
+    space = path_space(Layers((MERGE, "a/one"), (6, 6), 5, 7, skip=1, repeat=1), 2)
+    assert space.layers
+    with walked(space, 0) as archive:
+        for i in range(9):
+            candidate = space.candidate([i / 9, 0.5], "test", space.layers.straight)
+            (trial,) = archive.propose("candidate", [(candidate, {})])
+            values = sum_of_layers(space.layers.straight, candidate.unit)
+            archive.finish(trial.number, scored(archive.goals, values), 0.0)
+        units = {t.unit for t in archive.front()}
+        asked = HM3(merges=4).ask(space, archive, 8, _seed())
+    bent = [c for c in map(space.settled, asked) if c.path != space.layers.straight]
+    assert bent
+    for candidate in bent:
+        assert candidate.unit in units
+        assert _borders(candidate.path or ()) <= 2
+
+
+def _borders(path: Path) -> int:
+    """How often a path leaves the order of one member's layers."""
+    return sum(b != (a[0], a[1] + 1) for a, b in pairwise(path))
 
 
 def test_levels_can_be_searched_alone() -> None:
