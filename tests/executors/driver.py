@@ -1,6 +1,7 @@
-"""A search whose workers are actors of a Ray of its own, for a test that kills it.
+"""A search whose workers are Ray's, for a test that kills it.
 
-`python -m tests.executors.driver FOLDER` searches in FOLDER/run; scores are made up.
+`python -m tests.executors.driver FOLDER [ADDRESS]` searches in FOLDER/run, with a Ray of its own or
+on the cluster at an address; scores are made up.
 """
 
 from __future__ import annotations
@@ -56,12 +57,13 @@ class ByNumber(Executor[Job, Outcome]):
         self.inner.close()
 
 
-def search(folder: Path) -> None:
+def search(folder: Path, address: str | None = None) -> None:
     """Searches to the end, resuming whatever is there; workers write into FOLDER/diary."""
     scores = Scores(folder / "diary", tuple(goal.name for goal in GOALS))
 
     def hire(_: object) -> ByNumber:
-        return ByNumber(Ray(scores, 2, lost), lambda number: "hold" if number >= HELD else "score")
+        inner: Ray[str, Outcome] = Ray(scores, 2, lost, address=address)
+        return ByNumber(inner, lambda number: "hold" if number >= HELD else "score")
 
     ready = stubbed(folder, budget=BUDGET)
     for _ in loop.search(ready, folder / "run", resume=True, hire=hire):
@@ -69,4 +71,4 @@ def search(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    search(Path(sys.argv[1]))
+    search(Path(sys.argv[1]), *sys.argv[2:])

@@ -126,15 +126,20 @@ def test_where_no_cluster_answers_that_is_told_at_once(address: str) -> None:
     assert time.monotonic() - start < 5
 
 
-def test_each_worker_has_the_cores_that_it_was_given(tmp_path: Path) -> None:
+def test_each_worker_has_the_cores_that_it_was_given_and_ends_with_its_executor(
+    tmp_path: Path,
+) -> None:
     import ray
 
     executor: Ray[str, str] = Ray(Diary(tmp_path), 2, gave_up, cpus=3)
     executor.submit("a")
     executor.wait()
     taken = ray.cluster_resources()["CPU"] - ray.available_resources()["CPU"]
+    workers = [psutil.Process(pid) for pid in workers_of(tmp_path, "a")]
     executor.close()
     assert taken == 6
+    _, alive = psutil.wait_procs(workers, timeout=10)  # on a cluster that goes on
+    assert not alive
 
 
 def test_a_search_whose_workers_die_has_every_trial_once(toy: Toy, tmp_path: Path) -> None:
@@ -159,26 +164,36 @@ def test_a_search_whose_workers_die_has_every_trial_once(toy: Toy, tmp_path: Pat
 
 
 @pytest.mark.slow
-def test_a_search_that_is_killed_leaves_no_process_and_goes_on(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "cluster", [False, pytest.param(True, marks=pytest.mark.soak)], ids=["own", "cluster"]
+)
+def test_a_search_that_is_killed_leaves_no_process_and_goes_on(
+    tmp_path: Path, cluster: bool
+) -> None:
+    import ray
+
     diary = tmp_path / "diary"
     diary.mkdir()
     words = [sys.executable, "-m", "tests.executors.driver", str(tmp_path)]
-    # A cluster of its own: the tests' is not to be seen.
+    if cluster:  # which is that of the tests
+        words.append(ray.get_runtime_context().gcs_address)
     environment = {k: v for k, v in os.environ.items() if k != "RAY_ADDRESS"}
     search = subprocess.Popen(words, cwd=ROOT, env=environment)
     try:
-        while len(list(diary.glob("hold*"))) < 2:
+        while len(begun := list(diary.glob("hold*"))) < 2:
             assert search.poll() is None, "it ended by itself"
             time.sleep(0.05)
         family = psutil.Process(search.pid).children(recursive=True)
-        assert any("raylet" in process.name() for process in family)
-        (guard,) = (p.cmdline() for p in family if "_reaper" in " ".join(p.cmdline()))
+        family += [psutil.Process(int(path.suffix[1:])) for path in begun]
+        guards = [p.cmdline() for p in family if "_reaper" in " ".join(p.cmdline())]
+        assert any("raylet" in p.name() for p in family) is not cluster
     finally:
         search.kill()
         search.wait()
-    _, alive = psutil.wait_procs(family, timeout=20)
+    _, alive = psutil.wait_procs(set(family), timeout=20)
     assert not alive
-    assert not Path(guard[-1]).exists()
+    assert not any(Path(guard[-1]).exists() for guard in guards)
+    assert len(guards) == (0 if cluster else 1)
     with Archive.open(tmp_path / "run", read_only=True) as archive:
         before = {t.number: t for t in archive.trials}
     assert {number for number, t in before.items() if t.status == "done"} == {0, 1, 2}
