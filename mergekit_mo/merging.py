@@ -36,6 +36,7 @@ from mergekit_mo.layers import Walk
 from mergekit_mo.options import MergeFlags
 from mergekit_mo.orders import Orders
 from mergekit_mo.planning import Plan, merge_options, model_dtype, plan_merge
+from mergekit_mo.reading import names_kept
 from mergekit_mo.resident import (
     Collected,
     DistanceTo,
@@ -214,9 +215,14 @@ class Merger:
         ]
         if plan.build_tokenizer:
             targets.append(plan.build_tokenizer)
-        with seeded(self.flags.random_seed), self.orders.at_hand():
-            for _ in self._executor(targets).run(quiet=True):
+        executor = self._executor(targets)
+        if isinstance(executor, Executor):
+            _let_go(executor)
+        with seeded(self.flags.random_seed), self.orders.at_hand(), names_kept():
+            for _ in executor.run(quiet=True):
                 pass
+        if isinstance(executor, Executor):
+            tensors.finalize()
 
     def _executor(self, targets: list[Task[Any]]) -> Executor | MultiGPUExecutor:
         if self.options.multi_gpu:
@@ -224,7 +230,6 @@ class Merger:
             return MultiGPUExecutor(targets=targets, storage_device=storage)
         storage = self.device if self.options.low_cpu_memory else "cpu"
         executor = Executor(targets=targets, math_device=self.device, storage_device=storage)
-        executor.targets = set(executor.targets)  # it looks every task up in them
         return executor
 
     def _tokenizer(self, plan: Plan) -> Any:
@@ -265,6 +270,22 @@ class Merger:
             (folder / name).exists() for name in ("tokenizer.json", "tokenizer.model")
         )
         return folder if whole else None
+
+
+def _let_go(executor: Executor) -> None:
+    """Has an executor forget a tensor that is saved; the order of its tasks stays as it is.
+
+    For each task it looks through all results that are still of use, and whether the task is a
+    target. The last task of all holds every saved tensor's result, which is nothing, so that both
+    looks grow with the model. That task is left to the caller: it finalizes the writer.
+    """
+    schedule = executor.schedule
+    last = next(h for h in schedule.tasks if isinstance(h.task(), FinalizeModel))
+    schedule.tasks.remove(last)
+    for handle in last.arguments().values():
+        if isinstance(handle.task(), SaveTensor):
+            schedule.last_use_index[handle] = 0
+    executor.targets = set()  # what the tasks return is of no use here
 
 
 def as_it_is(reference: str) -> dict[str, Any]:

@@ -6,7 +6,6 @@ other merge writes into the parameters that are there. Small modules are kept fo
 
 from __future__ import annotations
 
-import hashlib
 import threading
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from transformers import (
 )
 from transformers.initialization import no_init_weights
 
+from mergekit_mo.digests import Digests, combined_digest
 from mergekit_mo.reuse import Memory, Unchanged
 
 _SHELF = 64 * 2**20  # bytes of modules of other shapes; searches over paths change the depth often
@@ -109,7 +109,7 @@ class Tensors:
     """
 
     def __init__(self) -> None:
-        self._digests: dict[str, bytes] = {}
+        self._digests = Digests()
         self._lock = threading.Lock()  # mergekit's multi-GPU executor saves from several threads
 
     def save_tensor(self, name: str, tensor: torch.Tensor, clone: bool = False) -> None:
@@ -121,10 +121,13 @@ class Tensors:
         del clone  # a copy is made in any case
         if tensor.is_floating_point() and not _finite(tensor):
             raise MergeError(f"the merged {name} has values that are not finite")
-        digest = tensor_digest(name, tensor)
         with self._lock:
-            self._digests[name] = digest
             self.take(name, tensor)
+            self._digest(name, tensor)
+
+    def _digest(self, name: str, tensor: torch.Tensor) -> None:
+        """Sees to the digest of a tensor that was taken."""
+        self._digests.add(name, tensor)
 
     def take(self, name: str, tensor: torch.Tensor) -> None:
         """What is done with the tensor; the merge goes on when it returns."""
@@ -136,7 +139,7 @@ class Tensors:
     @property
     def digest(self) -> str:
         """One digest over all tensors, whatever order they came in."""
-        return combined_digest(self._digests)
+        return combined_digest(self._digests.all())
 
 
 class IntoModel(Tensors):
@@ -153,6 +156,7 @@ class IntoModel(Tensors):
         self.memory = memory
         self._targets, self._tied = places(model)
         self._missing = set(self._targets)
+        self._written: list[str] = []
         self.strange: list[str] = []
 
     def save_tensor(self, name: str, tensor: torch.Tensor | Unchanged, clone: bool = False) -> None:
@@ -161,14 +165,21 @@ class IntoModel(Tensors):
             self.leave(name)
             return
         super().save_tensor(name, tensor, clone)
-        if self.memory is not None:
-            self.memory.wrote(name, self._digests[name])
 
     def leave(self, name: str) -> None:
         """Leaves a tensor as it stands in the model."""
         assert self.memory is not None
-        self._digests[name] = self.memory.digest(name)
+        self._digests.know(name, self.memory.digest(name))
         self._missing.discard(name)
+
+    def _digest(self, name: str, tensor: torch.Tensor) -> None:
+        """Where the very bytes stand in main memory until the next merge, there is no hurry."""
+        target = self._targets.get(name)
+        if target is None or target.dtype != tensor.dtype or target.device.type != "cpu":
+            super()._digest(name, tensor)
+        else:
+            self._digests.later(name, target)
+        self._written.append(name)
 
     def take(self, name: str, tensor: torch.Tensor) -> None:
         """Copies the tensor to where it belongs; one without a place is noted in `strange`."""
@@ -181,12 +192,14 @@ class IntoModel(Tensors):
         if target.shape != tensor.shape:
             shapes = f"{tuple(tensor.shape)}, where the model wants {tuple(target.shape)}"
             raise MergeError(f"the merged {name} has the shape {shapes}")
+        if self.memory is not None:
+            self.memory.overwrites(name)
         with torch.no_grad():
             target.copy_(tensor)
         self._missing.discard(name)
 
     def finalize(self) -> None:
-        """Sees that nothing of the previous merge is left.
+        """Sees that nothing of the previous merge is left, and has what stands there remembered.
 
         Raises:
             MergeError: the merge lacks a parameter of the model.
@@ -194,6 +207,10 @@ class IntoModel(Tensors):
         if self._missing and not self.strange:
             names = ", ".join(sorted(self._missing)[:3])
             raise MergeError(f"the merge has no {names}")
+        if self.memory is not None:
+            digests = self._digests.all()
+            for name in self._written:
+                self.memory.wrote(name, digests[name])
 
 
 class Collected(Tensors):
@@ -271,38 +288,14 @@ def _size(model: PreTrainedModel) -> int:
 
 
 def _finite(tensor: torch.Tensor) -> bool:
-    """Whether all values are finite; a sum tells, unless it overflows, in a quarter of the time."""
-    if bool(torch.isfinite(tensor.sum(dtype=torch.float64))):
+    """Whether all values are finite.
+
+    A sum in the tensor's own format tells, unless it overflows, at the speed of memory: a value
+    that is not finite makes it so. To look at each value takes twenty times as long.
+    """
+    if bool(torch.isfinite(tensor.sum())):
         return True
     return bool(torch.isfinite(tensor).all())
-
-
-def tensor_digest(name: str, tensor: torch.Tensor) -> bytes:
-    """A digest of a tensor's name, dtype, shape and bytes."""
-    plain = tensor.detach().to("cpu").contiguous()
-    digest = hashlib.sha256(f"{name} {plain.dtype} {tuple(plain.shape)}".encode())
-    digest.update(plain.reshape(-1).view(torch.uint8).numpy().data)
-    return digest.digest()
-
-
-def combined_digest(digests: dict[str, bytes]) -> str:
-    """One digest of many, by name."""
-    whole = hashlib.sha256()
-    for name in sorted(digests):
-        whole.update(digests[name])
-    return whole.hexdigest()
-
-
-def folder_digest(folder: Path) -> str:
-    """The digest that a merge has which wrote this folder of safetensors files."""
-    from safetensors import safe_open
-
-    digests: dict[str, bytes] = {}
-    for path in sorted(folder.glob("*.safetensors")):
-        with safe_open(path, framework="pt") as shard:
-            for name in shard.keys():  # noqa: SIM118 (not a mapping)
-                digests[name] = tensor_digest(name, shard.get_tensor(name))
-    return combined_digest(digests)
 
 
 def generation_config(config: PretrainedConfig, donor: Path | None) -> Any:

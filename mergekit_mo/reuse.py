@@ -32,6 +32,7 @@ SETTLED_METHODS = frozenset(
 """Methods of mergekit that draw no random numbers; of others we do not know."""
 
 _State = tuple[bytes, ...]
+_Known = dict[int, str]
 
 
 class Unchanged:
@@ -94,7 +95,8 @@ class Memory:
             self.forget()
             self._model = weakref.ref(model)
         self.reused = 0
-        self._keys = {save.tensor_name: _key(save) for save in saves}
+        known: _Known = {}
+        self._keys = {save.tensor_name: _key(save, known) for save in saves}
         self._states = {}
         if method not in SETTLED_METHODS:
             return [
@@ -119,6 +121,10 @@ class Memory:
     def digest(self, name: str) -> bytes:
         """The digest of a tensor that stands."""
         return self._notes[name].digest
+
+    def overwrites(self, name: str) -> None:
+        """Notes that a tensor is about to be written: what stood there is gone."""
+        self._notes.pop(name, None)
 
     def wrote(self, name: str, digest: bytes) -> None:
         """Notes that a tensor was written."""
@@ -207,29 +213,36 @@ class _Remembered(Task[Any], arbitrary_types_allowed=True):  # type: ignore[misc
         return result
 
 
-def _key(save: SaveTensor) -> str:
+def _key(save: SaveTensor, known: _Known) -> str:
     """Tells one tensor's merge from another, by everything that it depends on."""
-    parts = (_content(save.tensor_task), save.dtype, save.optional)
-    return hashlib.sha256(repr(parts).encode()).hexdigest()
+    text = f"{_content(save.tensor_task, known)} {save.dtype} {save.optional}"
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _content(value: Any) -> Any:
-    """A value as nested tuples of texts; two that are alike have the same content."""
-    if isinstance(value, BaseModel):
-        kind = type(value)
-        known = ((name, _content(getattr(value, name))) for name in kind.model_fields)
-        return (f"{kind.__module__}.{kind.__qualname__}", *known)
-    if isinstance(value, Mapping) or (hasattr(value, "items") and hasattr(value, "keys")):
-        pairs = [(repr(_content(key)), _content(item)) for key, item in value.items()]
-        return ("map", *sorted(pairs, key=lambda pair: pair[0]))
-    if isinstance(value, list | tuple):
-        return (type(value).__name__, *map(_content, value))
+def _content(value: Any, known: _Known) -> str:
+    """A value as a text; two that are alike have the same content.
+
+    Args:
+        value: of a task.
+        known: texts of objects that many tensors share; they live as long as their plan.
+    """
     if isinstance(value, str | bytes | int | float | bool | None):
-        return type(value).__name__, repr(value)
+        return f"{type(value).__name__} {value!r}"
+    if isinstance(value, BaseModel):
+        if id(value) not in known:
+            kind = type(value)
+            fields = [_content(getattr(value, name), known) for name in kind.model_fields]
+            known[id(value)] = f"{kind.__module__}.{kind.__qualname__}({','.join(fields)})"
+        return known[id(value)]
+    if isinstance(value, list | tuple):
+        return f"{type(value).__name__}({','.join([_content(entry, known) for entry in value])})"
+    if isinstance(value, Mapping) or (hasattr(value, "items") and hasattr(value, "keys")):
+        pairs = [f"{_content(key, known)}:{_content(v, known)}" for key, v in value.items()]
+        return f"map({','.join(sorted(pairs))})"
     if isinstance(value, torch.dtype | type):
         return repr(value)
     # Nothing that we know how to compare: unlike all others, itself included.
-    return repr(object()), id(value), _next()
+    return f"unknown {_next()}"
 
 
 _count = iter(range(2**62))

@@ -135,7 +135,7 @@ def check_digest(archive: Archive, trial: Trial, folder: Path, verb: str) -> Non
     Raises:
         UserError: they differ, or there are none.
     """
-    from mergekit_mo.resident import folder_digest
+    from mergekit_mo.digests import folder_digest
 
     if not any(folder.glob("*.safetensors")):
         raise UserError(f"{folder}: there are no *.safetensors files in it")

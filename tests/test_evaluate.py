@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from mergekit_mo.digests import folder_digest
 from mergekit_mo.evaluate import Evaluator, Job, check_scores, goal_names
 from mergekit_mo.evaluation import Evaluation
 from mergekit_mo.harness import Harness
@@ -16,7 +17,6 @@ from mergekit_mo.objectives.parameters import Parameters
 from mergekit_mo.objectives.sparsity import Sparsity
 from mergekit_mo.objectives.task import Task
 from mergekit_mo.options import MergeFlags
-from mergekit_mo.resident import folder_digest
 from mergekit_mo.trial import Measurement
 
 Make = Callable[..., Path]

@@ -17,12 +17,12 @@ import yaml
 
 from mergekit_mo import export, loop, preflight
 from mergekit_mo.archive import Archive
+from mergekit_mo.digests import folder_digest
 from mergekit_mo.events import Ended
 from mergekit_mo.intervals import text as figure
 from mergekit_mo.options import MergeFlags
 from mergekit_mo.preflight import Ready
 from mergekit_mo.recipe import load_recipe
-from mergekit_mo.resident import folder_digest
 from mergekit_mo.space import Space
 from mergekit_mo.trial import Goal, Measurement, Trial
 from tests.toy import FLAGS, Toy, make_toy, run

@@ -13,12 +13,12 @@ import pytest
 
 from mergekit_mo import loop, preflight
 from mergekit_mo.archive import Archive
+from mergekit_mo.digests import folder_digest
 from mergekit_mo.evaluate import Job
 from mergekit_mo.events import Finished
 from mergekit_mo.making import maker_of
 from mergekit_mo.merging import as_it_is
 from mergekit_mo.optimizers import _hm3_paper as paper
-from mergekit_mo.resident import folder_digest
 from mergekit_mo.testing import untrained
 from tests.test_resume import front, killed
 from tests.toy import FLAGS, Toy, dump, make_tasks, run

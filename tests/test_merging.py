@@ -19,10 +19,11 @@ from mergekit.config import MergeConfiguration
 from mergekit.merge import run_merge
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from mergekit_mo.digests import folder_digest
 from mergekit_mo.merging import Merger, as_it_is, parse_reference, seeded
 from mergekit_mo.options import MergeFlags, command_line
 from mergekit_mo.planning import merge_options, plan_merge
-from mergekit_mo.resident import MergeError, folder_digest
+from mergekit_mo.resident import MergeError
 
 Config = dict[str, Any]
 Make = Callable[..., Path]

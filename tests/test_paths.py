@@ -24,12 +24,12 @@ from mergekit_mo.archive import Archive
 from mergekit_mo.commands.front import command as front_command
 from mergekit_mo.commands.merge import command as merge_command
 from mergekit_mo.commands.pick import command as pick_command
+from mergekit_mo.digests import folder_digest
 from mergekit_mo.events import Finished, Started, Warned
 from mergekit_mo.layers import MERGE
 from mergekit_mo.making import documents_of, layers_text, maker_of
 from mergekit_mo.options import MergeFlags
 from mergekit_mo.problems import UserError
-from mergekit_mo.resident import folder_digest
 from mergekit_mo.testing import untrained
 from mergekit_mo.trial import Trial
 from mergekit_mo.writing import write_model

@@ -90,7 +90,7 @@ def test_mergekit_merges_the_demo_from_its_folder(
     from mergekit.merge import run_merge
     from mergekit.options import MergeOptions
 
-    from mergekit_mo.resident import folder_digest
+    from mergekit_mo.digests import folder_digest
 
     monkeypatch.chdir(ROOT / "recipes")
     text = Path("demo.yaml").read_text()

@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoConfig, AutoModelForCausalLM
 
+from mergekit_mo.digests import combined_digest, folder_digest, tensor_digest
 from mergekit_mo.resident import (
     Collected,
     DistanceTo,
@@ -17,10 +18,7 @@ from mergekit_mo.resident import (
     MergeError,
     Resident,
     Tensors,
-    combined_digest,
-    folder_digest,
     generation_config,
-    tensor_digest,
 )
 
 Make = Callable[..., Path]

@@ -17,11 +17,12 @@ from mergekit.merge import run_merge
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
+from mergekit_mo.digests import folder_digest, tensor_digest
 from mergekit_mo.layers import MERGE, Walk
 from mergekit_mo.merging import Merged, Merger, as_it_is
 from mergekit_mo.options import MergeFlags
 from mergekit_mo.planning import merge_options
-from mergekit_mo.resident import MergeError, folder_digest, tensor_digest
+from mergekit_mo.resident import MergeError
 from mergekit_mo.slicing import documents, in_one
 
 Config = dict[str, Any]

@@ -16,10 +16,10 @@ import yaml
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from mergekit_mo.archive import Archive
+from mergekit_mo.digests import folder_digest
 from mergekit_mo.merging import Merger
 from mergekit_mo.options import MergeFlags
 from mergekit_mo.problems import UserError
-from mergekit_mo.resident import folder_digest
 from mergekit_mo.testing import untrained
 from mergekit_mo.writing import Caches, check_digest, done_trial, recorded_flags, write_model
 from tests.finished import archive_of, finished

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 from mergekit_mo.archive import Archive
 from mergekit_mo.commands.merge import command
-from mergekit_mo.resident import folder_digest
+from mergekit_mo.digests import folder_digest
 from tests.finished import finished
 from tests.toy import Toy
 

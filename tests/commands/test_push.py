@@ -18,7 +18,7 @@ from huggingface_hub.utils._http import close_session
 
 from mergekit_mo.archive import Archive
 from mergekit_mo.commands.push import command
-from mergekit_mo.resident import folder_digest
+from mergekit_mo.digests import folder_digest
 from mergekit_mo.writing import write_model
 from tests.finished import archive_of, finished, only_loopback
 from tests.hub_server import serving
