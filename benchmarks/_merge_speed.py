@@ -6,7 +6,6 @@ Rule: every merge has numbers of its own, since what did not change is not merge
 from __future__ import annotations
 
 import shutil
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ import torch
 from mergekit.config import MergeConfiguration
 from mergekit.merge import run_merge
 
-from benchmarks._turns import interleaved
+from benchmarks._turns import Turns, interleaved
 from mergekit_mo.merging import Merger
 from mergekit_mo.options import MergeFlags
 from mergekit_mo.planning import merge_options
@@ -60,31 +59,27 @@ class _Maker:
         run_merge(merge, str(self.at), merge_options(MergeFlags(), "cpu"))
 
 
-def merges(models: Mapping[str, Path], at: Path, rounds: int) -> dict[str, dict[str, float]]:
-    """Median seconds of a merge by each method.
+def merges(
+    method: str, models: Mapping[str, Path], at: Path, rounds: int, turns: Turns
+) -> dict[str, float]:
+    """Times merges by a method: ours, mergekit's to disk, and a copy of the result.
 
     Args:
+        method: mergekit's name of it.
         models: folders of base and experts, in bfloat16.
         at: a folder for what `run_merge` writes.
         rounds: of each.
+        turns: what they take is added to; `first` is a merge into nothing.
 
     Returns:
-        By method: our first merge and the later ones, mergekit's, a copy of the result; and the
-        megabytes of the sources that are read.
+        The megabytes of the sources that are read.
     """
-    results = {}
-    for method in METHODS:
-        maker = _Maker(method, models, at)
-        begun = time.perf_counter()
-        model = maker.ours()
-        first = time.perf_counter() - begun
-        flat = torch.cat([p.reshape(-1) for p in model.parameters()])
-        turns: dict[str, Callable[[], object]]
-        turns = {"ours": maker.ours, "run_merge": maker.to_disk, "copy": flat.clone}
-        sources = len(models) - (method == "linear")
-        results[method] = {
-            "first": first,
-            **interleaved(turns, rounds),
-            "megabytes": sources * flat.numel() * flat.element_size() / 1e6,
-        }
-    return results
+    maker = _Maker(method, models, at)
+    interleaved({"first": maker.ours}, 1, turns)
+    model = maker.ours()
+    flat = torch.cat([p.reshape(-1) for p in model.parameters()])
+    ways: dict[str, Callable[[], object]]
+    ways = {"ours": maker.ours, "run_merge": maker.to_disk, "copy": flat.clone}
+    interleaved(ways, rounds, turns)
+    sources = len(models) - (method == "linear")
+    return {"megabytes": sources * flat.numel() * flat.element_size() / 1e6}

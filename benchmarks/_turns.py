@@ -1,18 +1,36 @@
-"""Ways of doing something, timed in turns: machines are noisy, and the noise meets them all."""
+"""Ways of doing something, timed in turns: machines are noisy, and the noise meets them all.
+
+Rule: turns are kept one by one, and later ones are added to earlier ones, so that a long
+measurement can be made in parts.
+"""
 
 from __future__ import annotations
 
+import resource
 import statistics
 import time
 from collections.abc import Callable, Mapping
 
+Turns = dict[str, list[list[float]]]
+"""By way, seconds by the wall clock and of the processor, a pair for each turn."""
 
-def interleaved(turns: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, float]:
-    """Median seconds of each way, the ways taking turns."""
-    seconds: dict[str, list[float]] = {name: [] for name in turns}
+
+def interleaved(ways: Mapping[str, Callable[[], object]], rounds: int, turns: Turns) -> None:
+    """Times each way, the ways taking turns, and adds the seconds to earlier ones."""
     for _ in range(rounds):
-        for name, way in turns.items():
-            begun = time.perf_counter()
+        for name, way in ways.items():
+            begun, worked = time.perf_counter(), _processor()
             way()
-            seconds[name].append(time.perf_counter() - begun)
-    return {name: statistics.median(values) for name, values in seconds.items()}
+            seconds = [time.perf_counter() - begun, _processor() - worked]
+            turns.setdefault(name, []).append(seconds)
+
+
+def median(turns: Turns, way: str, *, wall: bool) -> float:
+    """The median seconds of a way."""
+    return statistics.median(turn[0 if wall else 1] for turn in turns[way])
+
+
+def _processor() -> float:
+    """Seconds of the processor that this process and those that it waited for have had."""
+    own, others = (resource.getrusage(w) for w in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return own.ru_utime + own.ru_stime + others.ru_utime + others.ru_stime

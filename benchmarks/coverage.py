@@ -4,6 +4,10 @@ Rule: items are drawn with replacement and the truth is the mean over the pool t
 so that an interval has nothing to hide behind. One command, two minutes:
 
     python benchmarks/coverage.py [--repetitions 2000]
+
+The answers are those of the shipped memos: bits that a merge needs for each of 128 texts. A text
+counts as answered right where it takes at most so many bits per byte, and that limit is set for
+each share of right answers so that the merge in the middle has it.
 """
 
 from __future__ import annotations
@@ -13,6 +17,7 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -23,6 +28,7 @@ if str(ROOT) not in sys.path:  # run as a file, only this folder is on the path
 import numpy as np  # noqa: E402
 from numpy.typing import NDArray  # noqa: E402
 
+from benchmarks._memo import DISTANCE, failed, read_file  # noqa: E402
 from mergekit_mo.intervals import (  # noqa: E402
     critical,
     difference,
@@ -33,10 +39,13 @@ from mergekit_mo.trial import Measurement  # noqa: E402
 
 SHARES = (0.1, 0.5, 0.9, 0.97)
 SIZES = (64, 200)
-POOL = 1000
+MEMOS = ("wren-global", "heron-global", "owl-global", "lark-global")
+"""Recorded merges; repetitions take turns with them."""
+
+POOL = 128  # items of a task
 MEMBERS = 8
 TASKS = 2
-ALIKE = 0.6  # of the variance of a member's leaning on an item is common to all of them
+_NEAR = 24  # merges whose share is nearest, of which members are drawn
 DRAWS = 500  # resamples behind an interval for all at once; the package takes 2,000
 
 Floats = NDArray[np.float64]
@@ -59,15 +68,35 @@ class Covered:
     held: float
 
 
-def pool(share: float, members: int, rng: np.random.Generator) -> Floats:
-    """Answers of merges that find the same items hard, `members x POOL`, each right at `share`."""
-    common = rng.normal(size=POOL)
-    own = rng.normal(size=(members, POOL))
-    leaning = np.sqrt(ALIKE) * common + np.sqrt(1 - ALIKE) * own
-    answers = np.zeros((members, POOL))
-    right = np.argsort(-leaning, axis=1)[:, : round(share * POOL)]
-    np.put_along_axis(answers, right, 1.0, axis=1)
-    return answers
+@cache
+def recorded(memo: str) -> tuple[Floats, ...]:
+    """What every recorded merge needs for the items of each task, `merges x POOL` in bits a byte.
+
+    Up to a factor, which no limit minds.
+    """
+    about, rows = read_file(ROOT / "benchmarks" / "data" / f"{memo}.memo.xz")
+    table = np.array([rows[key] for key in sorted(rows) if not failed(rows[key])], dtype=float)
+    sizes = np.concatenate([np.array(own, dtype=float) for own in about.sizes.values()])
+    bits = table[:, :-DISTANCE] / sizes
+    return tuple(np.split(bits, len(about.sizes), axis=1))
+
+
+def pool(share: float, members: int, rng: np.random.Generator, memo: str) -> list[Floats]:
+    """Answers of merges to the items of two tasks, `members x POOL` each, right at about `share`.
+
+    Args:
+        share: of right answers.
+        members: how many merges; those whose share is nearest are drawn from.
+        rng: draws them.
+        memo: whose answers.
+    """
+    found = []
+    for bits in recorded(memo)[:TASKS]:
+        limit = np.median(np.sort(bits, axis=1)[:, round(share * POOL) - 1])
+        right = (bits <= limit).astype(float)
+        nearest = np.argsort(np.abs(right.mean(axis=1) - share), kind="stable")[:_NEAR]
+        found.append(right[rng.choice(nearest, size=members, replace=False)])
+    return found
 
 
 def measured(values: Floats) -> Measurement:
@@ -79,21 +108,18 @@ def measured(values: Floats) -> Measurement:
 def one_score(share: float, n: int, repetitions: int, seed: int) -> float:
     """How often the interval of one score holds the pool's mean."""
     rng = np.random.default_rng((seed, n, round(1000 * share)))
-    (answers,) = pool(share, 1, rng)
-    truth, held = answers.mean(), 0
-    for _ in range(repetitions):
-        found = interval(measured(answers[rng.integers(POOL, size=n)]))
-        assert found is not None
-        held += found.low <= truth <= found.high
+    held = 0
+    for answers in (pool(share, 1, rng, memo)[0][0] for memo in _turns(repetitions)):
+        held += _holds(answers[rng.integers(POOL, size=n)], answers.mean())
     return held / repetitions
 
 
 def whole_front(share: float, n: int, repetitions: int, seed: int) -> float:
     """How often the intervals of all scores of a front hold all at once."""
     rng = np.random.default_rng((seed, n, round(1000 * share), 1))
-    pools = [pool(share, MEMBERS, rng) for _ in range(TASKS)]
     held = 0
-    for _ in range(repetitions):
+    for memo in _turns(repetitions):
+        pools = pool(share, MEMBERS, rng, memo)
         drawn = [answers[:, rng.integers(POOL, size=n)] for answers in pools]
         z = joint_critical(drawn, draws=DRAWS)
         held += all(
@@ -104,25 +130,29 @@ def whole_front(share: float, n: int, repetitions: int, seed: int) -> float:
     return held / repetitions
 
 
-def _holds(values: Floats, truth: float, z: float) -> bool:
-    found = interval(measured(values), z)
-    assert found is not None
-    return found.low <= truth <= found.high
-
-
 def whole_gain(share: float, n: int, repetitions: int, seed: int) -> float:
-    """How often the intervals of all gains over a source hold all at once."""
+    """How often the intervals of all gains over another model hold all at once."""
     rng = np.random.default_rng((seed, n, round(1000 * share), 2))
-    pools = [pool(share, MEMBERS + 1, rng) for _ in range(TASKS)]
-    gains = [answers[1:] - answers[0] for answers in pools]
     held = 0
-    for _ in range(repetitions):
+    for memo in _turns(repetitions):
+        gains = [answers[1:] - answers[0] for answers in pool(share, MEMBERS + 1, rng, memo)]
         drawn = [gain[:, rng.integers(POOL, size=n)] for gain in gains]
         z = joint_critical(drawn, draws=DRAWS)
         ends = [(difference(values, z), t) for b, g in zip(drawn, gains, strict=True)
                 for values, t in zip(b, g.mean(axis=1), strict=True)]  # fmt: skip
         held += all(found.low <= truth <= found.high for found, truth in ends)
     return held / repetitions
+
+
+def _turns(repetitions: int) -> Iterator[str]:
+    """Whose answers each repetition draws from."""
+    return (MEMOS[i % len(MEMOS)] for i in range(repetitions))
+
+
+def _holds(values: Floats, truth: float, z: float | None = None) -> bool:
+    found = interval(measured(values), z)
+    assert found is not None
+    return found.low <= truth <= found.high
 
 
 _KINDS = {

@@ -3,9 +3,11 @@
 Rule: the ways take turns within one process tree, and medians are compared, because machines are
 noisy; every way answers the same items and makes merges of the same kind.
 
-    python benchmarks/throughput.py [--rounds 5] [--shell-rounds 3] [--only sharing] [--json FILE]
+    python benchmarks/throughput.py [--only PART …] [--rounds 5] [--threads 1] [--json FILE]
 
-The first run fetches a real model of 135M parameters into `.cache`: see `_smollm.py`.
+With `--json` turns are added to those in the file, and the tables are of all of them, so that a
+long measurement can be made part by part (`--rounds 0` draws them only). The first run fetches a
+real model of 135M parameters into `.cache`: see `_smollm.py`.
 """
 
 from __future__ import annotations
@@ -40,15 +42,16 @@ from rich.console import Console  # noqa: E402
 from rich.table import Table  # noqa: E402
 from transformers import AutoModelForCausalLM, AutoTokenizer  # noqa: E402
 
-from benchmarks._merge_speed import merges  # noqa: E402
+from benchmarks._merge_speed import METHODS, merges  # noqa: E402
 from benchmarks._prompts import Shapes  # noqa: E402
 from benchmarks._replay import Replay  # noqa: E402
 from benchmarks._smollm import smollm  # noqa: E402
-from benchmarks._turns import interleaved  # noqa: E402
+from benchmarks._turns import Turns, interleaved, median  # noqa: E402
 from mergekit_mo.backends.hf import Transformers  # noqa: E402
 from mergekit_mo.console import quiet_libraries  # noqa: E402
 from mergekit_mo.evaluate import Evaluator, Job  # noqa: E402
-from mergekit_mo.machine import free_cores, set_threads  # noqa: E402
+from mergekit_mo.likelihood import score_tokens  # noqa: E402
+from mergekit_mo.machine import set_threads  # noqa: E402
 from mergekit_mo.options import MergeFlags  # noqa: E402
 from mergekit_mo.planning import merge_options  # noqa: E402
 from mergekit_mo.preflight import Ready, prepare  # noqa: E402
@@ -57,6 +60,10 @@ from mergekit_mo.testing import family  # noqa: E402
 BIN = Path(sys.executable).parent
 BATCH = 16
 FLAGS = MergeFlags()
+PARTS = ("evaluations", "shell", "sharing", "merges")
+SIZES = {"tiny": "tiny, 0.6M", "135M": "SmolLM2-135M"}
+_ITEMS = {"tiny": 100, "135M": 4}  # of each task
+_SHARED = {"tiny": 24, "135M": 3}  # of each shape of request
 
 
 @dataclass(frozen=True)
@@ -132,6 +139,9 @@ class Ways:
         asked = self.harness.tasks.values()
         requests = [r for a in asked for i in a.items["search"] for r in a._requests[i]]
         self.replay = Replay(self.merged.model, self.merged.tokenizer, requests, BATCH)
+        backend = Transformers(BATCH)
+        wrapper = backend.wrapper(self.merged.model, self.merged.tokenizer)
+        self.plan, _ = backend.plan(wrapper, requests)
 
     def _config(self) -> dict[str, Any]:
         """Another candidate's configuration."""
@@ -142,6 +152,10 @@ class Ways:
     def bare(self) -> None:
         """lm-eval's calls of the model alone, on batches that are tokens already."""
         self.replay.bare()
+
+    def calls(self) -> None:
+        """Our own calls alone, shared beginnings and logarithms included."""
+        score_tokens(self.merged.model, self.plan)
 
     def answers(self) -> None:
         """Our evaluation but for the merge: calls, filters, metrics, standard errors."""
@@ -185,7 +199,8 @@ class Ways:
         score = [BIN / "lm_eval", "run", "--model", "hf", "--model_args", f"pretrained={out}"]
         score += ["--tasks", tasks, "--device", "cpu", "--batch_size", str(BATCH)]
         score += ["--samples", self.case.folder / "samples.json"]
-        environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
+        threads = str(torch.get_num_threads())
+        environment = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": threads}
         for command in (merge, score):
             subprocess.run(
                 [str(word) for word in command],
@@ -196,51 +211,55 @@ class Ways:
             )
 
 
-def evaluations(case: Case, rounds: int, shell_rounds: int) -> dict[str, float]:
-    """Median seconds of each way to evaluate a candidate.
-
-    Args:
-        case: what is evaluated.
-        rounds: of all but the shell.
-        shell_rounds: of the shell commands.
-    """
+def evaluations(case: Case, rounds: int, turns: Turns) -> None:
+    """Times the ways to evaluate a candidate, all but the shell commands."""
     ways = Ways(case)
-    turns: dict[str, Callable[[], None]] = {
-        "bare": ways.bare,
-        "answers": ways.answers,
-        "merge": ways.merge,
-        "ours": ways.ours,
-        "plain": ways.plain_loop,
-    }
-    found = interleaved(turns, rounds)
-    if shell_rounds:
-        found |= interleaved({"shell": ways.shell, "beside": ways.ours}, shell_rounds)
-    return found
+    interleaved(
+        {
+            "bare": ways.bare,
+            "calls": ways.calls,
+            "answers": ways.answers,
+            "merge": ways.merge,
+            "ours": ways.ours,
+            "plain": ways.plain_loop,
+        },
+        rounds,
+        turns,
+    )
 
 
-def sharing(folder: Path, items: int, rounds: int) -> dict[str, dict[str, float]]:
-    """Median seconds of lm-eval's calls and of ours, and how far apart their answers are.
+def shell(case: Case, rounds: int, turns: Turns) -> None:
+    """Times the two shell commands, and our evaluations beside them."""
+    ways = Ways(case)
+    interleaved({"shell": ways.shell, "ours": ways.ours}, rounds, turns)
+
+
+def sharing(folder: Path, items: int, rounds: int, turns: dict[str, Turns]) -> dict[str, float]:
+    """Times lm-eval's calls and ours on requests of several shapes.
 
     Args:
         folder: a model's; it is asked in float32.
         items: of each shape of request.
         rounds: of each.
+        turns: by shape, what they take is added to.
+
+    Returns:
+        By shape, how far the answers are apart.
     """
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
     model.requires_grad_(False)
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    results = {}
+    apart = {}
     for shape, requests in Shapes(tokenizer, items).all().items():
         backend = Transformers(BATCH)
         replay = Replay(model, tokenizer, requests, BATCH)
-        ours = backend.respond(model, tokenizer, requests)
-        turns: dict[str, Callable[[], object]] = {
+        apart[shape] = _apart(backend.respond(model, tokenizer, requests), replay.answers)
+        ways: dict[str, Callable[[], object]] = {
             "lm-eval": replay.scored,
             "ours": partial(backend.respond, model, tokenizer, requests),
         }
-        results[shape] = interleaved(turns, rounds)
-        results[shape]["apart"] = _apart(ours, replay.answers)
-    return results
+        interleaved(ways, rounds, turns.setdefault(shape, {}))
+    return apart
 
 
 def _apart(ours: Sequence[Any], theirs: Sequence[Any]) -> float:
@@ -256,28 +275,41 @@ def _apart(ours: Sequence[Any], theirs: Sequence[Any]) -> float:
     return largest
 
 
-def show(results: Mapping[str, Any]) -> None:
-    """Prints the tables, and the ratios that matter."""
+def show(results: Mapping[str, Any], *, wall: bool) -> None:
+    """Prints the tables, and the ratios that matter.
+
+    Args:
+        results: turns by part.
+        wall: whether seconds are those of the wall clock.
+    """
     console = Console(width=None if sys.stdout.isatty() else 140)
-    if "evaluations" in results:
-        console.print(_evaluations_table(results["evaluations"]))
-    for name, found in results.get("sharing", {}).items():
-        table = _table(f"log-likelihoods, {name}", "lm-eval, s", "ours, s", "times", "apart")
-        for shape, row in found.items():
-            times = f"{row['lm-eval'] / row['ours']:.2f}"
-            table.add_row(
-                shape, f"{row['lm-eval']:.2f}", f"{row['ours']:.2f}", times, f"{row['apart']:.0e}"
-            )
-        console.print(table)
-    if "merges" in results:
+    for part in ("evaluations", "shell"):
+        known = {name: results[f"{part} {key}"] for key, name in SIZES.items()
+                 if f"{part} {key}" in results}  # fmt: skip
+        if known:
+            console.print(_ways_table(part, known, wall=wall))
+    for key, name in SIZES.items():
+        if found := results.get(f"sharing {key}"):
+            heads = ("lm-eval, s", "ours, s", "times", "apart")
+            table = _table(f"log-likelihoods, {name}", *heads)
+            for shape, turns in found["turns"].items():
+                theirs, ours = (median(turns, way, wall=wall) for way in ("lm-eval", "ours"))
+                apart = f"{found['apart'][shape]:.0e}"
+                table.add_row(shape, f"{theirs:.3f}", f"{ours:.3f}", f"{theirs / ours:.2f}", apart)
+            console.print(table)
+    ways = ("first", "ours", "run_merge", "copy")
+    if known := {method: results[f"merges {method}"] for method in METHODS
+                 if f"merges {method}" in results}:  # fmt: skip
         heads = ("first, s", "again, s", "run_merge, s", "copy, s", "times", "MB/s read")
         table = _table("merge of three, 135M, bfloat16", *heads)
-        for method, row in results["merges"].items():
-            seconds = [f"{row[key]:.2f}" for key in ("first", "ours", "run_merge", "copy")]
-            rate = f"{row['megabytes'] / row['ours']:.0f}"
-            table.add_row(method, *seconds, f"{row['run_merge'] / row['ours']:.2f}", rate)
+        for method, found in known.items():
+            seconds = {way: median(found["turns"], way, wall=wall) for way in ways}
+            cells = [f"{seconds[way]:.2f}" for way in ways]
+            rate = f"{found['megabytes'] / seconds['ours']:.0f}"
+            table.add_row(method, *cells, f"{seconds['run_merge'] / seconds['ours']:.2f}", rate)
         console.print(table)
-    console.print(f"{free_cores()} cores, torch {torch.__version__}")
+    what = "by the wall clock" if wall else "of the processor"
+    console.print(f"seconds {what}, {results['threads']} threads, torch {torch.__version__}")
 
 
 def _table(*heads: str) -> Table:
@@ -287,68 +319,81 @@ def _table(*heads: str) -> Table:
     return table
 
 
-def _evaluations_table(results: Mapping[str, Mapping[str, float]]) -> Table:
-    table = _table("seconds, median", *results)
-    labels = {
-        "bare": "lm-eval's bare calls, on batches of tokens",
-        "answers": "our evaluation but for the merge",
-        "merge": "merge into the resident model",
-        "ours": "one evaluation of ours, merge included",
-        "plain": "run_merge to disk + simple_evaluate, one process",
-        "shell": "mergekit-yaml, then lm_eval",
-    }
-    ratios: dict[str, Callable[[Mapping[str, float]], float]] = {
-        "ours but for the merge ÷ bare calls": lambda r: r["answers"] / r["bare"],
-        "plain loop ÷ ours": lambda r: r["plain"] / r["ours"],
-        "shell ÷ ours": lambda r: r["shell"] / r["beside"],
-    }
-    for key, label in labels.items():
-        cells = (f"{found[key]:.2f}" if key in found else "" for found in results.values())
-        table.add_row(label, *cells)
-    for label, ratio in ratios.items():
-        known = [
-            found if label[:5] != "shell" or "shell" in found else None
-            for found in results.values()
-        ]
-        table.add_row(label, *(f"{ratio(found):.2f}" if found else "" for found in known))
+_LABELS = {
+    "bare": "lm-eval's bare calls, on batches of tokens",
+    "calls": "our bare calls, on batches of tokens",
+    "answers": "our evaluation but for the merge",
+    "merge": "merge into the resident model",
+    "shell": "mergekit-yaml, then lm_eval",
+    "ours": "one evaluation of ours, merge included",
+    "plain": "run_merge to disk + simple_evaluate, one process",
+}
+_RATIOS = {
+    "evaluations": (("answers", "bare"), ("answers", "calls"), ("plain", "ours")),
+    "shell": (("shell", "ours"),),
+}
+
+
+def _ways_table(part: str, results: Mapping[str, Any], *, wall: bool) -> Table:
+    table = _table(f"{part}, median seconds", *results)
+    found = [row["turns"] for row in results.values()]
+    for way in found[0]:
+        cells = [f"{median(turns, way, wall=wall):.2f}" for turns in found]
+        table.add_row(_LABELS[way], *cells)
+    for one, other in _RATIOS[part]:
+        ratios = (median(t, one, wall=wall) / median(t, other, wall=wall) for t in found)
+        table.add_row(f"{one} ÷ {other}", *(f"{ratio:.2f}" for ratio in ratios))
     return table
+
+
+def parts() -> list[str]:
+    """The names of what can be measured by itself."""
+    sized = [f"{part} {size}" for part in PARTS[:-1] for size in SIZES]
+    return [*sized, *(f"merges {method}" for method in METHODS)]
+
+
+def measure(part: str, rounds: int, known: dict[str, Any]) -> None:
+    """Adds turns of one part to those that are known."""
+    found: dict[str, Any] = known.setdefault(part, {"turns": {}})
+    kind, _, which = part.partition(" ")
+    small, real = family(ROOT / ".cache" / "tiny"), smollm(ROOT / ".cache" / "smollm2")
+    tiny = {n: getattr(small, n) for n in ("base", "code", "prose", "arithmetic")}
+    models = tiny if which == "tiny" else real
+    with tempfile.TemporaryDirectory() as scratch:
+        at = Path(scratch)
+        if kind == "merges":
+            found |= merges(which, real, at / "merged", rounds, found["turns"])
+        elif kind == "sharing":
+            found["apart"] = sharing(models["base"], _SHARED[which], rounds, found["turns"])
+        else:
+            case = make_case(SIZES[which], models, small.tasks, _ITEMS[which], at / which)
+            timed = evaluations if kind == "evaluations" else shell
+            timed(case, rounds, found["turns"])
 
 
 def main() -> None:
     """Measures and prints the tables."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--shell-rounds", type=int, default=3)
-    parser.add_argument("--only", choices=("evaluations", "sharing", "merges"), action="append")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--only", choices=parts(), nargs="+", default=parts(), metavar="PART")
+    parser.add_argument("--wall", action="store_true", help="seconds by the wall clock")
     parser.add_argument("--json", type=Path)
     chosen = parser.parse_args()
-    wanted = chosen.only or ["evaluations", "sharing", "merges"]
     quiet_libraries()
-    set_threads(free_cores())
-    small = family(ROOT / ".cache" / "tiny")
-    tiny = {n: getattr(small, n) for n in ("base", "code", "prose", "arithmetic")}
-    real = smollm(ROOT / ".cache" / "smollm2")
+    set_threads(chosen.threads)
     results: dict[str, Any] = {}
-    with tempfile.TemporaryDirectory() as scratch:
-        at = Path(scratch)
-        if "evaluations" in wanted:
-            cases = [
-                make_case("tiny, 0.6M", tiny, small.tasks, 100, at / "tiny"),
-                make_case("SmolLM2-135M", real, small.tasks, 4, at / "135m"),
-            ]
-            results["evaluations"] = {
-                case.name: evaluations(case, chosen.rounds, chosen.shell_rounds) for case in cases
-            }
-        if "sharing" in wanted:
-            results["sharing"] = {
-                "tiny, 0.6M": sharing(small.base, 100, chosen.rounds),
-                "SmolLM2-135M": sharing(real["base"], 3, chosen.rounds),
-            }
-        if "merges" in wanted:
-            results["merges"] = merges(real, at / "merged", chosen.rounds)
-    show(results)
-    if chosen.json:
-        chosen.json.write_text(json.dumps(results, indent=2))
+    if chosen.json and chosen.json.exists():
+        results = json.loads(chosen.json.read_text())
+    if results.setdefault("threads", chosen.threads) != chosen.threads:
+        raise SystemExit(f"{chosen.json} holds turns with {results['threads']} threads")
+    for part in chosen.only if chosen.rounds else ():
+        measure(part, chosen.rounds, results)
+        if chosen.json:
+            chosen.json.write_text(json.dumps(results, indent=1))
+    show(results, wall=chosen.wall)
 
 
 if __name__ == "__main__":

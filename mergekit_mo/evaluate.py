@@ -179,7 +179,7 @@ class Evaluator:
             stop = None
         else:
             answers, scores, stop = self._raced(bare, job.race)
-        subject = replace(bare, answers=answers, memo={})
+        subject = replace(bare, answers=answers)
         if stop is None:
             rest = {name: o for name, o in self.objectives.items() if name not in scores}
             scores |= {name: o.score(subject) for name, o in rest.items()}
@@ -205,7 +205,7 @@ class Evaluator:
 
         def ask(part: Part, *, told: bool) -> dict[str, NDArray[np.float64]]:
             asked.append(self._asked(bare, "search", part))
-            subject = replace(bare, answers=asked[-1], memo={})
+            subject = replace(bare, answers=asked[-1])
             return self._values(subject, race, part) if told else {}
 
         exact = {n: race.measures[n].sign * m.value for n, m in known.items() if n in race.goals}

@@ -33,7 +33,7 @@ FACTORS: Mapping[str, float] = {
     "sce": 4.4,
     "slerp": 3.4,
     "task_arithmetic": 2.5,
-    "ties": 5.0,
+    "ties": 5.1,
 }
 """The most that a merge holds above the resident model, in groups of tensors, itself included.
 

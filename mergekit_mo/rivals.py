@@ -42,12 +42,27 @@ def race_of(archive: Archive, trial: Trial) -> Race | None:
     if plan is None:
         return None
     measures = _measures(archive, plan)
-    before = [t for t in archive.candidates if t.number < trial.number and t.ask != trial.ask]
-    earlier = archive.front_of(before)
+    earlier = _front_before(archive, trial)
     rivals = [_rival(archive, t, measures, plan) for t in _foremost(archive, earlier)]
     known = tuple(r for r in rivals if r is not None)
     goals = tuple(goal.name for goal in archive.goals)
     return Race(plan, measures, goals, known) if known else None
+
+
+def _front_before(archive: Archive, trial: Trial) -> Sequence[Trial]:
+    """The front of what was asked for before a trial.
+
+    It is the archive's own, which is kept and not found anew, unless a member of that came later:
+    what is no member is beaten by one.
+    """
+    front = archive.front()
+    if all(_before(t, trial) for t in front):
+        return front
+    return archive.front_of(t for t in archive.candidates if _before(t, trial))
+
+
+def _before(one: Trial, trial: Trial) -> bool:
+    return one.number < trial.number and one.ask != trial.ask
 
 
 def plan_of(archive: Archive) -> Plan | None:

@@ -176,7 +176,10 @@ def assert_same_items(found: Mapping[str, Answers], samples: Mapping[str, Any]) 
 
 def assert_close(found: Any, expected: Any) -> None:
     """Equal, numbers to rounding: another batch pads otherwise."""
-    if isinstance(expected, list | tuple | np.ndarray):
+    if isinstance(expected, Mapping):
+        assert found.keys() == expected.keys()
+        assert_close([*found.values()], [expected[key] for key in found])
+    elif isinstance(expected, list | tuple | np.ndarray):
         assert len(found) == len(expected)
         for one, other in zip(found, expected, strict=True):
             assert_close(one, other)
@@ -237,6 +240,23 @@ def test_over_all_items_scores_and_errors_are_those_of_lm_eval(
     for key in ("acc,none", "acc_norm,none"):
         expected = results["choice"][key.replace(",", "_stderr,")]
         assert found["choice"].measured[key].stderr == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize("size", [1, 5, 64])
+def test_every_answer_is_the_same_whatever_the_batch_size(
+    size: int, tasks: Path, subject: tuple[Any, Any]
+) -> None:
+    """In float32: likelihoods and scores to 1e-6, and texts to the letter."""
+    evaluation = replace(MODES["few-shot"], limit=9, holdout=0, batch_size=BATCH)
+    expected = harness(tasks, evaluation).ask(*subject, "search")
+    found = harness(tasks, replace(evaluation, batch_size=size)).ask(*subject, "search")
+    assert found["generate"].texts == expected["generate"].texts
+    assert len({text for texts in found["generate"].texts for text in texts}) > 2
+    for name, answers in found.items():
+        assert_close(answers.responses, expected[name].responses)
+        for key, measured in answers.measured.items():
+            truth = expected[name].measured[key].value
+            assert measured.value == pytest.approx(truth, rel=1e-6, abs=1e-6)
 
 
 @pytest.mark.parametrize("mode", ["few-shot", "chat"])

@@ -82,6 +82,11 @@ def test_a_tensor_that_is_not_finite_is_refused_by_name(value: float) -> None:
     Sink().save_tensor("positions", torch.arange(3))
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_finite_values_pass_even_where_their_sum_is_none(dtype: torch.dtype) -> None:
+    Sink().save_tensor("lm_head", torch.full((9,), torch.finfo(dtype).max, dtype=dtype))
+
+
 @pytest.mark.parametrize("kind", ["llama", "qwen2", "gpt2"])
 def test_tensors_poured_into_a_model_make_it_the_loaded_one(kind: str, model: Make) -> None:
     resident, tensors = built(model(kind))

@@ -29,7 +29,8 @@ class Subject:
         answers: what it answered, by task; objectives on one task share one run of it.
         distance: gives the L1 distance of its parameters from the base's.
         merge: the module before it was quantised to be scored; None where that is `model`.
-        memo: what objectives keep of it while it is scored, lest they compute it twice.
+        memo: what objectives keep of it while it is scored, item by item, lest they compute it
+            twice; whatever part of the items was answered.
     """
 
     model: Any

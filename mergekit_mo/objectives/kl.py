@@ -102,15 +102,12 @@ class KL(Objective):
     def _pairs(self, subject: Subject) -> NDArray[np.float64]:
         from mergekit_mo.objectives._divergence import divergence
 
-        if self not in subject.memo:
-            answers = subject.answers[self.task]
-            found = [
-                divergence(subject, row["text"], self._known[number], self.window)
-                for number, row in zip(answers.ids, answers.rows, strict=True)
-            ]
-            subject.memo[self] = np.array(found, dtype=float).reshape(-1, 2)
-        pairs: NDArray[np.float64] = subject.memo[self]
-        return pairs
+        known = subject.memo.setdefault(self, {})  # by passage: a race asks for some at a time
+        answers = subject.answers[self.task]
+        for number, row in zip(answers.ids, answers.rows, strict=True):
+            if number not in known:
+                known[number] = divergence(subject, row["text"], self._known[number], self.window)
+        return np.array([known[number] for number in answers.ids], dtype=float).reshape(-1, 2)
 
 
 def _jackknife(pairs: NDArray[np.float64]) -> float | None:
