@@ -15,7 +15,7 @@ import torch
 from mergekit.config import MergeConfiguration
 from mergekit.merge import run_merge
 
-from benchmarks._turns import Turns, interleaved
+from benchmarks._turns import Rounds, Turns, interleaved
 from mergekit_mo.merging import Merger
 from mergekit_mo.options import MergeFlags
 from mergekit_mo.planning import merge_options
@@ -60,7 +60,7 @@ class _Maker:
 
 
 def merges(
-    method: str, models: Mapping[str, Path], at: Path, rounds: int, turns: Turns
+    method: str, models: Mapping[str, Path], at: Path, rounds: Rounds, turns: Turns
 ) -> dict[str, float]:
     """Times merges by a method: ours, mergekit's to disk, and a copy of the result.
 
@@ -75,7 +75,7 @@ def merges(
         The megabytes of the sources that are read.
     """
     maker = _Maker(method, models, at)
-    interleaved({"first": maker.ours}, 1, turns)
+    interleaved({"first": maker.ours}, Rounds(1, rounds.keep), turns)
     model = maker.ours()
     flat = torch.cat([p.reshape(-1) for p in model.parameters()])
     ways: dict[str, Callable[[], object]]

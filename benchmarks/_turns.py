@@ -10,19 +10,34 @@ import resource
 import statistics
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 Turns = dict[str, list[list[float]]]
 """By way, seconds by the wall clock and of the processor, a pair for each turn."""
 
 
-def interleaved(ways: Mapping[str, Callable[[], object]], rounds: int, turns: Turns) -> None:
+@dataclass(frozen=True)
+class Rounds:
+    """How often ways take turns.
+
+    Attributes:
+        count: how often.
+        keep: called after each round.
+    """
+
+    count: int
+    keep: Callable[[], None]
+
+
+def interleaved(ways: Mapping[str, Callable[[], object]], rounds: Rounds, turns: Turns) -> None:
     """Times each way, the ways taking turns, and adds the seconds to earlier ones."""
-    for _ in range(rounds):
+    for _ in range(rounds.count):
         for name, way in ways.items():
             begun, worked = time.perf_counter(), _processor()
             way()
             seconds = [time.perf_counter() - begun, _processor() - worked]
             turns.setdefault(name, []).append(seconds)
+        rounds.keep()
 
 
 def median(turns: Turns, way: str, *, wall: bool) -> float:

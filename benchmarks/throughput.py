@@ -46,7 +46,7 @@ from benchmarks._merge_speed import METHODS, merges  # noqa: E402
 from benchmarks._prompts import Shapes  # noqa: E402
 from benchmarks._replay import Replay  # noqa: E402
 from benchmarks._smollm import smollm  # noqa: E402
-from benchmarks._turns import Turns, interleaved, median  # noqa: E402
+from benchmarks._turns import Rounds, Turns, interleaved, median  # noqa: E402
 from mergekit_mo.backends.hf import Transformers  # noqa: E402
 from mergekit_mo.console import quiet_libraries  # noqa: E402
 from mergekit_mo.evaluate import Evaluator, Job  # noqa: E402
@@ -211,7 +211,7 @@ class Ways:
             )
 
 
-def evaluations(case: Case, rounds: int, turns: Turns) -> None:
+def evaluations(case: Case, rounds: Rounds, turns: Turns) -> None:
     """Times the ways to evaluate a candidate, all but the shell commands."""
     ways = Ways(case)
     interleaved(
@@ -228,13 +228,13 @@ def evaluations(case: Case, rounds: int, turns: Turns) -> None:
     )
 
 
-def shell(case: Case, rounds: int, turns: Turns) -> None:
+def shell(case: Case, rounds: Rounds, turns: Turns) -> None:
     """Times the two shell commands, and our evaluations beside them."""
     ways = Ways(case)
     interleaved({"shell": ways.shell, "ours": ways.ours}, rounds, turns)
 
 
-def sharing(folder: Path, items: int, rounds: int, turns: dict[str, Turns]) -> dict[str, float]:
+def sharing(folder: Path, items: int, rounds: Rounds, turns: dict[str, Turns]) -> dict[str, float]:
     """Times lm-eval's calls and ours on requests of several shapes.
 
     Args:
@@ -352,7 +352,7 @@ def parts() -> list[str]:
     return [*sized, *(f"merges {method}" for method in METHODS)]
 
 
-def measure(part: str, rounds: int, known: dict[str, Any]) -> None:
+def measure(part: str, rounds: Rounds, known: dict[str, Any]) -> None:
     """Adds turns of one part to those that are known."""
     found: dict[str, Any] = known.setdefault(part, {"turns": {}})
     kind, _, which = part.partition(" ")
@@ -389,10 +389,14 @@ def main() -> None:
         results = json.loads(chosen.json.read_text())
     if results.setdefault("threads", chosen.threads) != chosen.threads:
         raise SystemExit(f"{chosen.json} holds turns with {results['threads']} threads")
-    for part in chosen.only if chosen.rounds else ():
-        measure(part, chosen.rounds, results)
+
+    def keep() -> None:
         if chosen.json:
             chosen.json.write_text(json.dumps(results, indent=1))
+
+    for part in chosen.only if chosen.rounds else ():
+        measure(part, Rounds(chosen.rounds, keep), results)
+        keep()
     show(results, wall=chosen.wall)
 
 
