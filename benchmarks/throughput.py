@@ -290,8 +290,7 @@ def show(results: Mapping[str, Any], *, wall: bool) -> None:
             console.print(_ways_table(part, known, wall=wall))
     for key, name in SIZES.items():
         if found := results.get(f"sharing {key}"):
-            heads = ("lm-eval, s", "ours, s", "times", "apart")
-            table = _table(f"log-likelihoods, {name}", *heads)
+            table = _table(f"log-likelihoods, {name}", "lm-eval, s", "ours, s", "times", "apart")
             for shape, turns in found["turns"].items():
                 theirs, ours = (median(turns, way, wall=wall) for way in ("lm-eval", "ours"))
                 apart = f"{found['apart'][shape]:.0e}"
