@@ -23,11 +23,11 @@ import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
+from pathlib import Path as Folder
 from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Folder(__file__).resolve().parents[1]
 if str(ROOT) not in sys.path:  # run as a file, only this folder is on the path
     sys.path.insert(0, str(ROOT))
 
@@ -39,8 +39,10 @@ from benchmarks._levels import LEVELS  # noqa: E402
 from benchmarks._paths import TABLES, memo_of, score_all, table  # noqa: E402
 from benchmarks._planted import LENGTH_PENALTY, PLANTED  # noqa: E402
 from benchmarks._runs import parse_optimizer  # noqa: E402
-from benchmarks._walks import archive_of, rows_of, walk  # noqa: E402
+from benchmarks._walks import Truth, archive_of, rows_of, walk  # noqa: E402
 from benchmarks.families import FAMILIES  # noqa: E402
+from mergekit_mo.layers import Path  # noqa: E402
+from mergekit_mo.optimizers import Optimizer  # noqa: E402
 
 RESULTS = ROOT / "benchmarks" / "data" / "paths.jsonl"
 LEVEL_MARKS = (10, 20, 30, 40)
@@ -80,16 +82,12 @@ def search(name: str, optimizer: str, seed: int, budget: int) -> Record:
     label, made = parse_optimizer(optimizer)
     begun = time.process_time()
     shares: list[float] = []
-    with archive_of(truth) as archive:
-        known = 0
-        while known < budget and not (shares and shares[-1] > _WHOLE):
-            walked = walk(truth, made, seed, min(budget, known + max(1, made.batch)), archive)
-            if len(walked.paths) == known:
-                break
-            known = len(walked.paths)
-            while len(shares) < known:
-                rows = rows_of(truth, walked.paths[: len(shares) + 1])
-                shares.append(round(truth.volume(rows) / truth.most, 6))
+    for paths in _step_by_step(truth, made, seed, budget):
+        while len(shares) < len(paths):
+            rows = rows_of(truth, paths[: len(shares) + 1])
+            shares.append(round(truth.volume(rows) / truth.most, 6))
+        if shares[-1] > _WHOLE:
+            break
     seconds = round((time.process_time() - begun) / len(shares), 4)
     # Whoever has all of it keeps it; whoever has no more paths to propose has what it has.
     return {
@@ -105,12 +103,27 @@ def search(name: str, optimizer: str, seed: int, budget: int) -> Record:
     }
 
 
+def _step_by_step(
+    truth: Truth, made: Optimizer, seed: int, budget: int
+) -> Iterator[tuple[Path, ...]]:
+    """All paths so far, after each ask of a search; who has seen enough asks for no more."""
+    known = 0
+    with archive_of(truth) as archive:
+        while known < budget:
+            paths = walk(truth, made, seed, min(budget, known + made.batch), archive).paths
+            if len(paths) == known:
+                return
+            known = len(paths)
+            yield paths
+
+
 def plant(name: str, optimizer: str, seed: int, budget: int) -> Record:
     """One run on a planted truth: after how many evaluations the best path is found."""
     truth = PLANTED[name]()
     label, made = parse_optimizer(_with_penalty(optimizer, name))
-    walked = walk(truth, made, seed, budget)
-    at = walked.paths.index(truth.best) + 1 if truth.best in walked.paths else None
+    walks = _step_by_step(truth, made, seed, budget)
+    found = next((paths for paths in walks if truth.best in paths), None)
+    at = found.index(truth.best) + 1 if found else None
     return {
         "what": "planted",
         "table": name,
