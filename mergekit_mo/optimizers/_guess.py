@@ -18,12 +18,14 @@ from torch import Tensor
 from mergekit_mo.layers import Layers, Path, Step
 from mergekit_mo.optimizers._lessons import Lessons
 from mergekit_mo.optimizers._paths import Point
-from mergekit_mo.optimizers._warp import EVIDENCE, Warp, warps
+from mergekit_mo.optimizers._warp import Warp, warps
 from mergekit_mo.pareto import Matrix
 
 _MOST = 400  # trials that are learnt from: the latest, and the best
 _ITERATIONS = 8  # of fitting an objective's hyperparameters
 _JITTER = 1e-6
+_STRENGTHS = (1.0, 10.0)  # of warps
+_EVIDENCE = 3.0  # nats that a warp has to gain, with the hyperparameters that are expected
 _NOISE, _NOISE_SPREAD = math.log(1e-3), 2.0  # expected logarithm of the noise variance, and its sd
 _NEAR = 0.4  # expected lengthscale of holes, in the unit cube
 
@@ -191,11 +193,11 @@ def _fitted(parts: Sequence[Tensor], y: Tensor) -> _Fitted:
     standard = (y - centre) / width
     start, gains = _start(parts), {}
     with torch.no_grad():
-        for warp in warps(standard):
+        for warp in warps(standard, _STRENGTHS):
             # The density of scores is that of the outputs times the warp's slope.
             slope = float(warp.slope(standard).log().sum())
             likelihood = float(_likelihood(parts, warp.there(standard), start))
-            gains[warp] = likelihood + slope - (EVIDENCE if warp.strength else 0.0)
+            gains[warp] = likelihood + slope - (_EVIDENCE if warp.strength else 0.0)
     best = max(gains, key=lambda warp: gains[warp])
     outputs = best.there(standard)
     bare = _Fitted(_learnt(parts, outputs), best, centre, width, y, y)

@@ -6,16 +6,11 @@ of standardised scores again.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-
-STRENGTHS = (1.0, 10.0)
-"""How far low scores may be compressed: beyond some `1 / strength` below the best, by logarithm."""
-
-EVIDENCE = 3.0
-"""Nats of log-likelihood that a warp has to gain: scores that need none are better left alone."""
 
 _LIFT = 0.2  # standard deviations between the best score and the top
 _DEEPEST = 40.0  # the exponent beyond which a score is as bad as any
@@ -64,15 +59,17 @@ class Warp:
 UNWARPED = Warp()
 
 
-def warps(y: Tensor) -> list[Warp]:
-    """The warps to choose from, the identity first, then stronger and stronger ones.
+def warps(y: Tensor, strengths: Sequence[float]) -> list[Warp]:
+    """The warps to choose from, the identity first.
 
     Args:
         y: `n` standardised scores.
+        strengths: of the others: beyond some `1 / strength` below the best, scores are compressed
+            by logarithm.
     """
     top = float(y.max()) + _LIFT
     found = [UNWARPED]
-    for strength in STRENGTHS:
+    for strength in strengths:
         bare = Warp(strength, top)
         outputs = bare.there(y)
         width = float(outputs.std())
