@@ -112,7 +112,8 @@ def make_case(name: str, models: Mapping[str, Path], tasks: Path, limit: int, at
     }
     path = at / "recipe.yaml"
     path.write_text(yaml.safe_dump(recipe))
-    ready = prepare(path, MergeFlags(device="cpu"))
+    # Or the evaluator would take all cores for its own.
+    ready = prepare(path, MergeFlags(device="cpu", num_threads=torch.get_num_threads()))
     config = ready.space.config(ready.space.starts()[0].unit)
     (at / "config.yaml").write_text(yaml.safe_dump(config))
     (at / "samples.json").write_text(
