@@ -77,7 +77,7 @@ def suggest(
     except NUMERICAL_ERROR as error:
         raise UserError(f"the trials are too alike to learn from ({error})") from error
     if advice is None:
-        why = "every path that the policy would take has been tried"
+        why = "every path that the policy would take has been tried, and those a change away"
         return Suggestion(known, why=why, checkpoint=adviser.checkpoint, trained=adviser.trained)
     unit, path = advice.point
     assert path is not None

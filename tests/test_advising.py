@@ -1,8 +1,12 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
+import numpy as np
 import pytest
+import torch
 import yaml
 from click.testing import CliRunner, Result
 
@@ -11,6 +15,8 @@ from mergekit_mo.archive import Archive
 from mergekit_mo.cli import main
 from mergekit_mo.commands.advise import POLICY
 from mergekit_mo.optimizers import _advice
+from mergekit_mo.optimizers._advice import Adviser
+from mergekit_mo.optimizers._policy import Policy
 from mergekit_mo.testing.paths import RULES, path_space, walked
 from tests.toy import Toy, run
 
@@ -43,6 +49,25 @@ def test_a_suggestion_is_new_allowed_and_the_same_again() -> None:
         assert found.new.path not in {t.path for t in archive.candidates}
         assert layers.allowed(found.new.path or ())
         assert found.known.trial in archive.front()
+
+
+def test_where_the_policy_walks_what_was_tried_a_change_of_it_is_suggested(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    layers = replace(RULES["swaps"], merge_depth=4)
+    with walked(path_space(layers), 20) as archive:
+        archive.remember("layers", layers.facts())
+        tried = [t.path for t in archive.candidates if t.path]
+
+        def sample(self: Policy, preferences: torch.Tensor, units: torch.Tensor) -> Any:
+            return SimpleNamespace(paths=tried[:1] * len(preferences))
+
+        adviser = Adviser(layers, archive)
+        monkeypatch.setattr(Policy, "sample", sample)
+        found = adviser.advise(np.array([0.7, 0.3]))
+    assert found is not None
+    assert found.point[1] not in tried
+    assert layers.allowed(found.point[1] or ())
 
 
 def test_a_run_without_layers_has_the_front_to_offer() -> None:

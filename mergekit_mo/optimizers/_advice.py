@@ -6,6 +6,7 @@ training, and what it answers is new: no trial has it.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,11 +14,11 @@ import torch
 from numpy.random import SeedSequence
 
 from mergekit_mo.archive import Archive
-from mergekit_mo.layers import Layers
+from mergekit_mo.layers import Layers, Path
 from mergekit_mo.optimizers._checkpoint import key_of, packed, restored
 from mergekit_mo.optimizers._guess import Guess
 from mergekit_mo.optimizers._lessons import Lessons, lessons, settled
-from mergekit_mo.optimizers._paths import Point, taken
+from mergekit_mo.optimizers._paths import Point, Unit, mutated, taken
 from mergekit_mo.optimizers._policy import Policy
 from mergekit_mo.optimizers._private import private_torch
 from mergekit_mo.optimizers._training import Course, as_tensor, trained
@@ -72,6 +73,7 @@ class Adviser:
         checkpoint: bytes | None = None,
     ) -> None:
         self.told: Lessons = lessons(layers, archive, length_penalty)
+        self._layers = layers
         self._known = taken(layers, archive)
         self._seed = seed
         first, second = SeedSequence((seed, self.told.n)).generate_state(2)
@@ -93,18 +95,29 @@ class Adviser:
         return packed(self.policy, self._key)
 
     def advise(self, preference: Matrix) -> Advice | None:
-        """The new path that promises most to `m` weights; None where the policy has no new one."""
+        """The new path that promises most to `m` weights: one of the policy's, or a change away.
+
+        None where all of these have been tried.
+        """
         wanted = settled(np.asarray(preference, dtype=float))
         unit = self.told.units[self.told.best(wanted)]
         with private_torch(self._seed):
             walks = np.repeat(wanted[None], _WALKS, axis=0)
             own = as_tensor([unit] * _WALKS)
             episodes = self.policy.sample(torch.tensor(walks, dtype=torch.float), own)
-            points = [(unit, path) for path in dict.fromkeys(episodes.paths)]
-            points = [point for point in points if point not in self._known]
+            points = self._new(unit, episodes.paths)
+            if not points:  # a policy that is sure of itself walks what the search found
+                rng = np.random.default_rng(self._seed)
+                nearby = [mutated(self._layers, path, rng) for path in episodes.paths]
+                points = self._new(unit, nearby)
             if not points:
                 return None
             scores = self.guess.scores(points)  # p x m
         worth = self.told.values(scores, wanted[None])[0]
         best = int(worth.argmax())
         return Advice(points[best], scores[best], float(worth[best]))
+
+    def _new(self, unit: Unit, paths: Iterable[Path]) -> list[Point]:
+        """Those that no trial has, each once."""
+        points = [(unit, path) for path in dict.fromkeys(paths)]
+        return [point for point in points if point not in self._known]
