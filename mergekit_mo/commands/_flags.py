@@ -98,6 +98,20 @@ def merge_flags(command: Callable[..., None]) -> Callable[..., None]:
     return command
 
 
+def task_flags(command: Callable[..., None]) -> Callable[..., None]:
+    """Adds the options that let tasks do what is refused by default."""
+    command = click.option(
+        "--run-task-code",
+        is_flag=True,
+        help="Run the Python functions that task files name (danger).",
+    )(command)
+    return click.option(
+        "--search-on-test-sets",
+        is_flag=True,
+        help="Let well-known benchmark test sets be objectives, which spoils them as benchmarks.",
+    )(command)
+
+
 def worker_flags(command: Callable[..., None]) -> Callable[..., None]:
     """Adds the options that say who runs the trials; `taken` reads them."""
     least = click.IntRange(min=1)

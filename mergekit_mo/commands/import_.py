@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mergekit_mo.commands._flags import BUDGET, Grouped, merge_flags, taken, worker_flags
+from mergekit_mo.commands._flags import (
+    BUDGET,
+    Grouped,
+    merge_flags,
+    taken,
+    task_flags,
+    worker_flags,
+)
 from mergekit_mo.commands._shared import (
     RUN,
     examples,
@@ -40,16 +47,7 @@ if TYPE_CHECKING:
 @click.option("--budget", type=BUDGET, help="As for the search; bounds the points to try first.")
 @click.option("--seed", type=click.IntRange(min=0), help="The search's seed, for the recipe's own.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@click.option(
-    "--search-on-test-sets",
-    is_flag=True,
-    help="Let well-known benchmark test sets be objectives, which spoils them as benchmarks.",
-)
-@click.option(
-    "--run-task-code",
-    is_flag=True,
-    help="Run the Python functions that task files name (danger).",
-)
+@task_flags
 @worker_flags
 @merge_flags
 @reports_errors

@@ -14,7 +14,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mergekit_mo.budget import Budget
-from mergekit_mo.commands._flags import BUDGET, Grouped, merge_flags, taken, worker_flags
+from mergekit_mo.commands._flags import (
+    BUDGET,
+    Grouped,
+    merge_flags,
+    taken,
+    task_flags,
+    worker_flags,
+)
 from mergekit_mo.commands._shared import ending, examples
 from mergekit_mo.options import MergeFlags
 
@@ -49,16 +56,7 @@ if TYPE_CHECKING:
 @click.option("--dry-run", is_flag=True, help="Show what would be done; reads no weights.")
 @click.option("--json", "as_json", is_flag=True, help="Print events as lines of JSON.")
 @click.option("--quiet", is_flag=True, help="Print the result alone.")
-@click.option(
-    "--search-on-test-sets",
-    is_flag=True,
-    help="Let well-known benchmark test sets be objectives, which spoils them as benchmarks.",
-)
-@click.option(
-    "--run-task-code",
-    is_flag=True,
-    help="Run the Python functions that task files name (danger).",
-)
+@task_flags
 @worker_flags
 @merge_flags
 def command(
