@@ -11,18 +11,17 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from botorch.acquisition.multi_objective.monte_carlo import qExpectedHypervolumeImprovement
 from botorch.exceptions.warnings import NumericsWarning
 from botorch.models import SingleTaskGP
 from botorch.optim import optimize_acqf
 from botorch.sampling.normal import SobolQMCNormalSampler
-from botorch.utils.multi_objective.box_decompositions import FastNondominatedPartitioning
 from numpy.random import Generator
 from torch import Tensor
 
 from mergekit_mo.archive import Archive
 from mergekit_mo.optimizers._children import bred
 from mergekit_mo.optimizers._fit import Kernel, fit
+from mergekit_mo.optimizers._one_by_one import OneByOne
 from mergekit_mo.optimizers._surrogate import assembled
 from mergekit_mo.pareto import Matrix
 from mergekit_mo.space import Space
@@ -32,7 +31,6 @@ PROPOSED = 10
 EVALUATED = 5
 
 _SAMPLES, _RESTARTS, _RAW, _ITERATIONS = 128, 10, 512, 200
-_BATCH = 5
 _MARGIN = 0.001  # values of exactly 0 or 1 are moved off the edge
 
 Unit = tuple[float, ...]
@@ -119,21 +117,17 @@ def _maximised(model: SingleTaskGP, X: Tensor, reference: Tensor, seed: int) -> 
     """`PROPOSED` points, one after the other, of the largest expected hypervolume improvement."""
     with torch.no_grad():
         means = model.posterior(X).mean  # n x m
-    acquisition = qExpectedHypervolumeImprovement(
-        model,
-        ref_point=reference,
-        partitioning=FastNondominatedPartitioning(ref_point=reference, Y=means),
-        sampler=SobolQMCNormalSampler(torch.Size([_SAMPLES]), seed=seed),
-    )
+    sampler = SobolQMCNormalSampler(torch.Size([_SAMPLES]), seed=seed)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", NumericsWarning)
+        warnings.simplefilter("ignore", NumericsWarning)  # that its logarithm would be better
+        acquisition = OneByOne(model, reference, means, sampler)
         points, _ = optimize_acqf(
             acquisition,
             bounds=torch.tensor([[0.0], [1.0]], dtype=torch.double).expand(2, X.shape[1]),
             q=PROPOSED,
             num_restarts=_RESTARTS,
             raw_samples=_RAW,
-            options={"batch_limit": _BATCH, "maxiter": _ITERATIONS},
+            options={"batch_limit": _RESTARTS, "init_batch_limit": _RAW, "maxiter": _ITERATIONS},
             sequential=True,
         )
     found: list[list[float]] = points.tolist()
