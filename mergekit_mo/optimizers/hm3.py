@@ -16,11 +16,10 @@ from mergekit_mo.archive import Archive
 from mergekit_mo.optimizers import Optimizer
 from mergekit_mo.optimizers._lessons import Lessons, lessons
 from mergekit_mo.optimizers._paths import Point, crossed, fresh, mutated, taken
-from mergekit_mo.optimizers._straight import straight_trials
+from mergekit_mo.optimizers._straight import merger, straight_merges
 from mergekit_mo.optimizers._turns import turns
 from mergekit_mo.optimizers._wish import Wish
 from mergekit_mo.optimizers.evolution import first_points, needs_layers
-from mergekit_mo.optimizers.qlognehvi import QLogNEHVI
 from mergekit_mo.pareto import Matrix
 from mergekit_mo.space import Candidate, Space
 
@@ -56,9 +55,9 @@ _BOUNDS = {
 class HM3(Optimizer):
     """HM3 (Zhou et al. 2025): preferences, merges and layer paths, learnt together.
 
-    In the default, merges on the straight path come first, which `qlognehvi` proposes; then the
-    level whose latest candidates enlarged the front more has seven turns in eight: more merges, or
-    paths over the layers of the front's merges, at first with a single change.
+    In the default, merges on the straight path come first, which another optimizer proposes; then
+    the level whose latest candidates enlarged the front more has seven turns in eight: more merges,
+    or paths over the layers of the front's merges, at first with a single change.
     A guess of scores, a Gaussian process over paths, chooses which ones are evaluated: of changes
     of the front's paths, and, if `neighbours` is below 1, of those that a policy walks (masked
     actor-critic, PPO), which is given the preference, copies the best paths known for it and
@@ -75,6 +74,7 @@ class HM3(Optimizer):
             at the recipe's own values).
         merges: candidates before paths have their first turn, where there are holes too; None for
             three for each hole and three more, 24 at most; default only, as all down to `screen`.
+        merges_by: the kind of optimizer that proposes merges, with its usual settings.
         initial: candidates near the straight paths before anything is learnt; where merges come
             first, as many paths over these have a single change.
         group: candidates that are asked together, from one training: more of them cost less time
@@ -94,6 +94,7 @@ class HM3(Optimizer):
     variant: str = "default"
     levels: str = "both"
     merges: int | None = None
+    merges_by: str = "qlognehvi"
     initial: int = 12
     group: int = 1
     copies: int = 10
@@ -120,6 +121,7 @@ class HM3(Optimizer):
             value = getattr(self, field.name)
             if low is not None and value is not None and not low <= value <= high:
                 raise ValueError(f"{field.name} must be from {low} to {high}, not {value:g}")
+        merger(self.merges_by)
 
     @property
     def batch(self) -> int:
@@ -156,7 +158,8 @@ class HM3(Optimizer):
         else:
             told = lessons(space.layers, archive, self.length_penalty)
             above = self._above(space, archive, told, count)
-            found = self._merges(space, archive, known, above, seed)
+            asked = straight_merges(self.merges_by, space, archive, above, seed)
+            found = [c for c in asked if (c.unit, c.path) not in known]
             known |= {(c.unit, c.path) for c in found}
             if space.layers and self.levels != "parameters":
                 found += self._walks(space, archive, told, known, count - len(found), rng)
@@ -181,17 +184,6 @@ class HM3(Optimizer):
         """How many merges come before the first path."""
         usual = min(_MOST_MERGES, _MERGES * (space.dim + 1))
         return usual if self.merges is None else self.merges
-
-    def _merges(
-        self, space: Space, archive: Archive, known: set[Point], count: int, seed: SeedSequence
-    ) -> list[Candidate]:
-        """Merges on the straight path."""
-        if not count:
-            return []
-        with straight_trials(space, archive) as view:
-            asked = QLogNEHVI().ask(space, view, count, seed)
-        found = [space.settled(candidate) for candidate in asked]
-        return [c for c in found if (c.unit, c.path) not in known]
 
     def _walks(
         self,

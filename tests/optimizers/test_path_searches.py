@@ -8,6 +8,7 @@ from numpy.random import SeedSequence
 from mergekit_mo.layers import MERGE, Layers, Path
 from mergekit_mo.optimizers import Optimizer
 from mergekit_mo.optimizers import _hm3_paper as paper
+from mergekit_mo.optimizers._straight import merger, straight_trials
 from mergekit_mo.optimizers.evolution import Evolution
 from mergekit_mo.optimizers.hm3 import HM3
 from mergekit_mo.optimizers.mutation import Mutation
@@ -106,6 +107,8 @@ def test_with_layers_nothing_is_refused() -> None:
         ({"neighbours": 1.5}, "neighbours"),
         ({"length_penalty": -1}, "length_penalty"),
         ({"exploration": 2}, "exploration"),
+        ({"merges_by": "nsga-2"}, "merges_by: no optimizer is called .nsga-2."),
+        ({"merges_by": "evolution"}, "merges_by names an optimizer of holes alone"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(settings: dict[str, object], named: str) -> None:
@@ -125,6 +128,18 @@ def test_merges_come_before_paths() -> None:
     assert "9 merges come first" in why
     assert not HM3(initial=4, merges=4).refusal(9, space, 2)
     assert not HM3(initial=4, levels="parameters").refusal(9, space, 2)
+
+
+@pytest.mark.parametrize("kind", ["mm-mo", "qlognehvi", "nsga2", "cma-es", "soup"])
+def test_merges_are_those_of_the_optimizer_that_is_named(kind: str) -> None:
+    space = path_space(RULES["swaps"], 2)
+    with walked(space, 5) as archive:
+        asked = HM3(initial=2, merges_by=kind).ask(space, archive, 2, _seed())
+        with straight_trials(space, archive) as view:
+            assert len(view.candidates) < len(archive.candidates)
+            alone = merger(kind).ask(space, view, 2, _seed())
+    assert {c.origin for c in alone} <= {kind, "sobol"}
+    assert asked == [space.settled(candidate) for candidate in alone]
 
 
 def test_the_level_that_pays_has_the_turns() -> None:
