@@ -111,7 +111,8 @@ def run(
     seconds: list[float] = []
     budget = budget or problem.budget
     with problem.archive(seed, optimizer.auxiliary) as archive:
-        found = _design(problem, archive, seed)[:budget] if name != GRID else []
+        own = problem.real and getattr(optimizer, "design", "sobol") != "sobol"
+        found = [] if name == GRID else _design(problem, archive, seed, own)[:budget]
         while len(trace) < budget:
             ask = archive.asks
             if trace or not found:
@@ -130,8 +131,13 @@ def run(
     return Run(problem.name, name, seed, tuple(_short(v) for v in trace), middle)
 
 
-def _design(problem: Problem, archive: Archive, seed: int) -> list[Candidate]:
-    """What every run of a seed begins with; the sequence that optimizers go on with themselves."""
+def _design(problem: Problem, archive: Archive, seed: int, own: bool) -> list[Candidate]:
+    """What every run of a seed begins with; the sequence that optimizers go on with themselves.
+
+    Of an optimizer with a design of its `own`, only the recipe's candidates.
+    """
+    if own:
+        return list(problem.starts)
     count = default_initial(problem.space.dim, len(problem.goals)) - len(problem.starts)
     taken = [candidate.unit for candidate in problem.starts]
     points = spread(problem.space, archive, max(0, count), SeedSequence((seed, 0)), "sobol", taken)

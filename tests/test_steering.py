@@ -61,7 +61,7 @@ def test_the_preference_is_on_record(out: Path) -> None:
 def test_the_surrogate_took_over(out: Path) -> None:
     with Archive.open(out / loop.ARCHIVE, read_only=True) as archive:
         origins = [t.origin for t in archive.candidates]
-    assert origins == ["recipe", "uniform", "sobol", "mm-mo", "mm-mo"]
+    assert origins == ["recipe", "uniform", "soup", "mm-mo", "mm-mo"]
 
 
 def test_a_steered_search_resumes_to_the_same_archive(toy: Toy, tmp_path: Path, out: Path) -> None:

@@ -94,7 +94,7 @@ class HM3(Optimizer):
     variant: str = "default"
     levels: str = "both"
     merges: int | None = None
-    merges_by: str = "qlognehvi"
+    merges_by: str = "mm-mo"
     initial: int = 12
     group: int = 1
     copies: int = 10

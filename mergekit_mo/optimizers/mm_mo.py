@@ -73,6 +73,7 @@ class MMMO(QLogNEHVI):
     slot: int = 4
     warp: bool = True
     relevance: bool = False
+    design: str = "soup"
 
     _origin: ClassVar[str] = "mm-mo"
 

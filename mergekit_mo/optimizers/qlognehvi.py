@@ -16,7 +16,8 @@ from numpy.random import Generator, SeedSequence
 from mergekit_mo.archive import Archive, Data
 from mergekit_mo.expressed import expressed
 from mergekit_mo.optimizers import Optimizer
-from mergekit_mo.optimizers.sobol import spread
+from mergekit_mo.optimizers.sobol import run_seed, spread
+from mergekit_mo.optimizers.soup import owners_of, walk
 from mergekit_mo.pareto import Matrix
 from mergekit_mo.residuals import residual_variances
 from mergekit_mo.scales import Scale
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
     from mergekit_mo.optimizers._acquisition import Effort
     from mergekit_mo.optimizers._surrogate import Learning, Surrogate
 
+DESIGNS = ("sobol", "soup")
+
+_LEAST_INITIAL = 4
 _AT_LARGE = 4  # one candidate in so many heeds no preferred weights
 _FIRMNESS = 30.0  # of drawn weights: the larger, the nearer to the preferred ones
 _LEAST_SHARE = 0.1
@@ -53,6 +57,8 @@ class QLogNEHVI(Optimizer):
         noise: `learnt`, one variance for each objective; or `items`, the variance of what is left
             of a trial's answers when the items' own difficulty is taken out.
         matern: Matern-5/2 kernels in place of squared exponentials: rougher objectives.
+        design: what the initial trials are: `sobol`, even coverage; or `soup`, the walk of that
+            optimizer, mixes whose weights add up to one, where there are weights to search.
     """
 
     initial: int | None = None
@@ -63,6 +69,7 @@ class QLogNEHVI(Optimizer):
     fit_iterations: int = 50
     noise: str = "learnt"
     matern: bool = False
+    design: str = "sobol"
 
     heeds_preference: ClassVar[bool] = True
     heeds_auxiliary: ClassVar[bool] = True
@@ -77,6 +84,8 @@ class QLogNEHVI(Optimizer):
                 raise ValueError(f"{field.name} must be {least} or more, not {value}")
         if self.noise not in ("learnt", "items"):
             raise ValueError(f"noise is learnt or items, not {self.noise!r}")
+        if self.design not in DESIGNS:
+            raise ValueError(f"design is {' or '.join(DESIGNS)}, not {self.design!r}")
         if self.raw_samples < self.restarts:
             raise ValueError("raw_samples must not be fewer than restarts, which are among them")
 
@@ -91,15 +100,40 @@ class QLogNEHVI(Optimizer):
         self, space: Space, archive: Archive, count: int, seed: SeedSequence
     ) -> list[Candidate]:
         """See `Optimizer.ask`."""
-        initial = self.initial or default_initial(space.dim, len(archive.goals))
+        initial = self.initial or self._usual_initial(space, len(archive.goals))
         tried = [t for t in archive.candidates if t.status != "failed"]
         first = min(count, max(0, initial - len(tried)))
-        found = spread(space, archive, first, seed, "sobol")
+        found = self._initial(space, archive, first, seed)
         finished = sum(t.status in ("done", "stopped") for t in tried)
         if len(found) < count and finished >= max(2, initial // 2):
             found += self._informed(space, archive, found, count - len(found), seed)
         taken = [candidate.unit for candidate in found]
         return found + spread(space, archive, count - len(found), seed, "sobol", taken)
+
+    def _mixes(self, space: Space) -> bool:
+        """Whether the initial design is one of mixes."""
+        return self.design == "soup" and len(owners_of(space)) > 1
+
+    def _usual_initial(self, space: Space, goals: int) -> int:
+        """How many trials it has; of mixes, nearly all of which are worth something, fewer."""
+        usual = default_initial(space.dim, goals)
+        return max(_LEAST_INITIAL, min(space.dim, usual)) if self._mixes(space) else usual
+
+    def _initial(
+        self, space: Space, archive: Archive, count: int, seed: SeedSequence
+    ) -> list[Candidate]:
+        """Candidates of the initial design."""
+        mixes: list[Candidate] = []
+        if count and self._mixes(space):
+            taken = {t.unit for t in archive.trials}.union(expressed(space).values())
+            for unit in walk(space, run_seed(seed)):
+                if len(mixes) == count:
+                    break
+                if unit not in taken:
+                    taken.add(unit)
+                    mixes.append(Candidate(unit, "soup"))
+        asked = [candidate.unit for candidate in mixes]
+        return mixes + spread(space, archive, count - len(mixes), seed, "sobol", asked)
 
     def _informed(
         self,
@@ -238,7 +272,7 @@ def default_initial(dim: int, goals: int) -> int:
 
     Bounded, because a budget of thirty trials is to leave most of them to the surrogate.
     """
-    return max(4, min(2 * (dim + 1), 6 + 2 * goals))
+    return max(_LEAST_INITIAL, min(2 * (dim + 1), 6 + 2 * goals))
 
 
 def closed(archive: Archive) -> list[tuple[float, ...]]:

@@ -16,7 +16,7 @@ from mergekit_mo.optimizers.mm_mo import MMMO
 from mergekit_mo.optimizers.qlognehvi import QLogNEHVI
 from mergekit_mo.space import Candidate
 from mergekit_mo.testing.optimizers import OptimizerSuite
-from mergekit_mo.testing.planted import make_goals, plain_space, planted, ridge
+from mergekit_mo.testing.planted import make_goals, plain_space, planted, ridge, small_space
 from mergekit_mo.trial import Measurement
 
 LIGHT: dict[str, Any] = {
@@ -50,6 +50,7 @@ class TestConformance(OptimizerSuite):
         ({"slot": 0}, "slot"),
         ({"restarts": 0}, "restarts"),
         ({"noise": "none"}, "noise"),
+        ({"design": "grid"}, "design is sobol or soup, not 'grid'"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(settings: dict[str, Any], what: str) -> None:
@@ -83,6 +84,49 @@ def test_each_part_makes_a_difference(part: str) -> None:
             found = optimizer.ask(plain_space(3), archive, 4, SeedSequence((0, 1)))
         asked.append([c.unit for c in found])
     assert asked[0] != asked[1]
+
+
+_WITH_DENSITIES = """
+merge_method: ties
+base_model: a/base
+models:
+  - {model: a/one, parameters: {weight: {value: 0.5, low: 0, high: 1.2}, density: DENSITY}}
+  - {model: a/two, parameters: {weight: {value: 0.5, low: 0, high: 1.2}, density: DENSITY}}
+""".replace("DENSITY", "{value: 0.6, low: 0.1, high: 1}")
+
+
+def test_first_come_mixes_whose_weights_add_up_to_one() -> None:
+    space = small_space(_WITH_DENSITIES)
+    with Archive.memory(make_goals(2)) as archive:
+        for ask in range(4):
+            (found,) = MMMO(**LIGHT).ask(space, archive, 1, SeedSequence((0, ask)))
+            assert found.origin == "soup"
+            values = [axis.decode(u) for axis, u in zip(space.axes, found.unit, strict=True)]
+            one, two = (
+                v for a, v in zip(space.axes, values, strict=True) if a.parameter == "weight"
+            )
+            assert one + two == pytest.approx(1, abs=1e-3)
+            (trial,) = archive.propose("candidate", [(found, {})], ask)
+            archive.finish(trial.number, _outcome(ridge(2)(found.unit), 0.0), 0.0)
+        units = [t.unit for t in archive.candidates]
+        later = MMMO(**LIGHT).ask(space, archive, 1, SeedSequence((0, 9)))
+    assert len(set(units)) == 4
+    assert [c.origin for c in later] == ["mm-mo"]
+
+
+def test_mixes_are_fewer_than_points_of_even_coverage() -> None:
+    """As many as dimensions; and without two models' weights there is nothing to mix."""
+    alone = small_space(
+        "merge_method: linear\nmodels: [{model: a/one, parameters: {weight: 1}}, "
+        "{model: a/two, parameters: {weight: {value: 0.5, low: 0, high: 1}}}]"
+    )
+    space = small_space(_WITH_DENSITIES)
+    with Archive.memory(make_goals(2)) as archive:
+        first = MMMO().ask(space, archive, 10, SeedSequence((0, 0)))
+        even = QLogNEHVI().ask(space, archive, 10, SeedSequence((0, 0)))
+        single = MMMO().ask(alone, archive, 4, SeedSequence((0, 0)))
+    assert [c.origin for c in first] == ["soup"] * 4 + ["sobol"] * 6
+    assert {c.origin for c in (*even, *single)} == {"sobol"}
 
 
 def test_one_candidate_in_a_slot_is_a_child_of_elites() -> None:
