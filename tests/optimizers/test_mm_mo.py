@@ -101,11 +101,12 @@ def test_first_come_mixes_whose_weights_add_up_to_one() -> None:
         for ask in range(4):
             (found,) = MMMO(**LIGHT).ask(space, archive, 1, SeedSequence((0, ask)))
             assert found.origin == "soup"
-            values = [axis.decode(u) for axis, u in zip(space.axes, found.unit, strict=True)]
-            one, two = (
-                v for a, v in zip(space.axes, values, strict=True) if a.parameter == "weight"
-            )
-            assert one + two == pytest.approx(1, abs=1e-3)
+            shares = [
+                float(axis.decode(at))
+                for axis, at in zip(space.axes, found.unit, strict=True)
+                if axis.parameter == "weight"
+            ]
+            assert sum(shares) == pytest.approx(1, abs=1e-3)
             (trial,) = archive.propose("candidate", [(found, {})], ask)
             archive.finish(trial.number, _outcome(ridge(2)(found.unit), 0.0), 0.0)
         units = [t.unit for t in archive.candidates]
