@@ -24,6 +24,8 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.table import Table
 
+import mergekit_mo  # noqa: F401  # asks for large pages, as a search does
+
 if TYPE_CHECKING:
     from mergekit_mo.options import MergeFlags
     from mergekit_mo.sizes import Size

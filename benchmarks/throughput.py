@@ -31,6 +31,9 @@ ROOT = Path(__file__).resolve().parents[1]
 if str(ROOT) not in sys.path:  # run as a file, only this folder is on the path
     sys.path.insert(0, str(ROOT))
 
+import mergekit_mo  # noqa: E402, F401  # asks for large pages, which torch must find asked for
+
+# isort: split
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
 import yaml  # noqa: E402

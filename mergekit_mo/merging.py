@@ -33,6 +33,7 @@ from mergekit.tokenizer import TokenizerInfo
 from transformers import PreTrainedModel
 
 from mergekit_mo.layers import Walk
+from mergekit_mo.machine import uncollected
 from mergekit_mo.options import MergeFlags
 from mergekit_mo.orders import Orders
 from mergekit_mo.planning import Plan, merge_options, model_dtype, plan_merge
@@ -112,6 +113,7 @@ class Merger:
         """Another one of its kind, which holds no model and has read nothing of the sources."""
         return type(self)(self.flags, self.device, str(self.resident.device))
 
+    @uncollected()
     def merge(self, configuration: Mapping[str, Any], walk: Walk | None = None) -> Merged:
         """Merges a configuration into the resident model.
 
@@ -215,10 +217,10 @@ class Merger:
         ]
         if plan.build_tokenizer:
             targets.append(plan.build_tokenizer)
-        executor = self._executor(targets)
-        if isinstance(executor, Executor):
-            _let_go(executor)
         with seeded(self.flags.random_seed), self.orders.at_hand(), names_kept():
+            executor = self._executor(targets)
+            if isinstance(executor, Executor):
+                _let_go(executor)
             for _ in executor.run(quiet=True):
                 pass
         if isinstance(executor, Executor):

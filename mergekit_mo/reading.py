@@ -1,7 +1,9 @@
 """mergekit's loaders, told once what is in a file of weights.
 
-Rule: which tensor is read, and from where, is mergekit's affair; only the list of a file's names,
-which its loader makes anew for every tensor, is kept (seen: a tenth of a `linear` merge).
+Rule: which tensor is read, and from where, is mergekit's affair. What is kept: the list of a file's
+names, which its loader makes anew for every tensor (seen: a tenth of a `linear` merge); the tensors
+of a mapped file, which are windows on it and take no memory; and which loader is a model's, which
+mergekit's cache finds by comparing models field by field.
 """
 
 from __future__ import annotations
@@ -11,16 +13,26 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+from mergekit.common import ModelReference
 from mergekit.io import lazy_tensor_loader
+from mergekit.io.lazy_tensor_loader import LazyTensorLoader
 from mergekit.io.loader import TensorLoader
+from mergekit.io.tasks import LoaderCache
 
 
 class _File:
-    """An open file of tensors."""
+    """An open file of tensors.
 
-    def __init__(self, opened: Any) -> None:
+    Args:
+        opened: what mergekit's loader opened.
+        mapped: whether its tensors are windows on a file in main memory.
+    """
+
+    def __init__(self, opened: Any, mapped: bool) -> None:
         self._opened = opened
         self._names = frozenset(opened.keys())
+        self._mapped = mapped
+        self._windows: dict[str, torch.Tensor] = {}
 
     def keys(self) -> Collection[str]:
         """The names of its tensors."""
@@ -28,7 +40,11 @@ class _File:
 
     def get_tensor(self, name: str) -> torch.Tensor:
         """One of them."""
+        if name in self._windows:
+            return self._windows[name]
         tensor: torch.Tensor = self._opened.get_tensor(name)
+        if self._mapped:
+            self._windows[name] = tensor
         return tensor
 
 
@@ -36,16 +52,39 @@ class _Loader:
     """Opens files as mergekit does."""
 
     @staticmethod
-    def get(*args: Any, **kwargs: Any) -> _File:
+    def get(path: str, use_lazy_unpickle: bool = False, device: str | None = None) -> _File:
         """An open file."""
-        return _File(TensorLoader.get(*args, **kwargs))
+        opened = TensorLoader.get(path, use_lazy_unpickle, device)
+        mapped = path.lower().endswith(".safetensors") and device in (None, "cpu")
+        return _File(opened, mapped)
+
+
+class _Loaders(dict[ModelReference, LazyTensorLoader]):
+    """mergekit's loaders by model, where one that was looked up before is known by identity."""
+
+    def __init__(self, known: dict[ModelReference, LazyTensorLoader]) -> None:
+        super().__init__(known)
+        # The model is kept, so that its identity stays its own.
+        self._seen: dict[int, tuple[ModelReference, LazyTensorLoader]] = {}
+
+    def __contains__(self, model: object) -> bool:
+        return id(model) in self._seen or super().__contains__(model)
+
+    def __getitem__(self, model: ModelReference) -> LazyTensorLoader:
+        if id(model) not in self._seen:
+            self._seen[id(model)] = model, super().__getitem__(model)
+        return self._seen[id(model)][1]
 
 
 @contextmanager
 def names_kept() -> Iterator[None]:
-    """Files that mergekit opens meanwhile know their names."""
+    """What is known of models is kept for a block; of files, as long as they are open."""
+    known = LoaderCache.loaders
     lazy_tensor_loader.TensorLoader = _Loader
+    LoaderCache.loaders = found = _Loaders(known)
     try:
         yield
     finally:
+        known.update(found)
+        LoaderCache.loaders = known
         lazy_tensor_loader.TensorLoader = TensorLoader

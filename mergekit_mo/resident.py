@@ -6,6 +6,7 @@ other merge writes into the parameters that are there. Small modules are kept fo
 
 from __future__ import annotations
 
+import math
 import threading
 from pathlib import Path
 from typing import Any
@@ -293,7 +294,7 @@ def _finite(tensor: torch.Tensor) -> bool:
     A sum in the tensor's own format tells, unless it overflows, at the speed of memory: a value
     that is not finite makes it so. To look at each value takes twenty times as long.
     """
-    if bool(torch.isfinite(tensor.sum())):
+    if math.isfinite(tensor.sum().item()):
         return True
     return bool(torch.isfinite(tensor).all())
 
