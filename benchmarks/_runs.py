@@ -1,7 +1,8 @@
 """One run of one optimizer on one problem, and the file in which finished runs are kept.
 
 Rule: all optimizers of a seed begin with the same points: the recipe's own, then Sobol points of
-the run's seed. The hand-tuner's grid alone is walked from its first point, in its own space.
+the run's seed. The hand-tuner's grid alone is walked from its first point, in its own space; and on
+real merges who has a design of its own begins with that, after the recipe's own points.
 """
 
 from __future__ import annotations
@@ -111,8 +112,7 @@ def run(
     seconds: list[float] = []
     budget = budget or problem.budget
     with problem.archive(seed, optimizer.auxiliary) as archive:
-        own = problem.real and getattr(optimizer, "design", "sobol") != "sobol"
-        found = [] if name == GRID else _design(problem, archive, seed, own)[:budget]
+        found = _first(problem, archive, name, optimizer, seed)[:budget]
         while len(trace) < budget:
             ask = archive.asks
             if trace or not found:
@@ -131,12 +131,13 @@ def run(
     return Run(problem.name, name, seed, tuple(_short(v) for v in trace), middle)
 
 
-def _design(problem: Problem, archive: Archive, seed: int, own: bool) -> list[Candidate]:
-    """What every run of a seed begins with; the sequence that optimizers go on with themselves.
-
-    Of an optimizer with a design of its `own`, only the recipe's candidates.
-    """
-    if own:
+def _first(
+    problem: Problem, archive: Archive, name: str, optimizer: Optimizer, seed: int
+) -> list[Candidate]:
+    """What a run begins with, before its optimizer is asked."""
+    if name == GRID:
+        return []
+    if problem.real and getattr(optimizer, "design", "sobol") != "sobol":
         return list(problem.starts)
     count = default_initial(problem.space.dim, len(problem.goals)) - len(problem.starts)
     taken = [candidate.unit for candidate in problem.starts]
