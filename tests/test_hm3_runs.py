@@ -24,8 +24,11 @@ from tests.test_resume import front, killed
 from tests.toy import FLAGS, Toy, dump, make_tasks, run
 
 QUICK = {
-    "hm3": {"merges": 4, "initial": 3, "group": 3, "neighbours": 0.5, "copies": 2, "rounds": 1}
-}
+    "hm3": {
+        "merges": 4, "merges_by": "qlognehvi", "initial": 3, "group": 3, "neighbours": 0.5,
+        "copies": 2, "rounds": 1,
+    }
+}  # fmt: skip
 """Short, and with the policy: paths of its own and of the front's neighbours."""
 
 PUBLISHED = {"hm3": {"variant": "paper", "preferences": 2}}
