@@ -2,7 +2,10 @@
 
 Rule: nothing is merged here. A run draws a family's recorded merges in an order of its own, and a
 split of the items. Full scoring takes the first 60 of them; racing takes the same, and those that
-come after, until it has spent half the item evaluations of full scoring.
+come after, until it has spent half the item evaluations of full scoring. Both are judged on the
+held-out items, on the scale that the parents' answers to these very items give: 0 the worst of
+them, 1 the best. (On the scale of the search items, whose level may be another, all known merges of
+a split may lie below the reference point, and there is no share of nothing.)
 
     python benchmarks/racing.py [--runs 10] [--first 0] [--rungs 12 24 48] \
         [--pools paths-wren paths-heron]
@@ -36,8 +39,10 @@ from benchmarks._paths import memo_of, parent_key  # noqa: E402
 from benchmarks._statistics import Estimate, bootstrap  # noqa: E402
 from benchmarks.families import FAMILIES  # noqa: E402
 from mergekit_mo.archive import Archive, Outcome  # noqa: E402
+from mergekit_mo.pareto import Matrix, hypervolume  # noqa: E402
 from mergekit_mo.races import Ask, Part, Race  # noqa: E402
 from mergekit_mo.rivals import race_of  # noqa: E402
+from mergekit_mo.scales import reference_point  # noqa: E402
 from mergekit_mo.space import Candidate  # noqa: E402
 from mergekit_mo.trial import Goal, Stop, Trial  # noqa: E402
 
@@ -58,7 +63,8 @@ class Run:
     Attributes:
         pool: whose merges.
         seed: of order and split.
-        full: hold-out hypervolume of the search front, as a share of that of all known merges.
+        full: hold-out hypervolume of the search front, as a share of the most that is known: that
+            of all recorded merges.
         raced: the same at half the item evaluations.
         merges: how many racing came to before its items were spent; full scoring takes 60.
         spent: item evaluations that racing those 60 takes, as a share of full scoring's.
@@ -76,6 +82,27 @@ class Run:
     stopped: int
     lost: int
     seconds: float
+
+
+@dataclass(frozen=True)
+class Judge:
+    """The scale of a split's held-out items.
+
+    Attributes:
+        goals: their names.
+        worst: of each goal the worst parent's score, more being better.
+        best: and the best parent's.
+    """
+
+    goals: tuple[str, ...]
+    worst: Matrix
+    best: Matrix
+
+    def volume(self, trials: Sequence[Trial]) -> float:
+        """The hypervolume of trials by their hold-out scores."""
+        found = -np.array([[t.holdout[name].value for name in self.goals] for t in trials])
+        scaled = (found - self.worst) / (self.best - self.worst)
+        return hypervolume(scaled, reference_point(len(self.goals)))
 
 
 @dataclass(frozen=True)
@@ -107,6 +134,12 @@ class Pool:
             first = round(len(sizes) * (1 - HELD_OUT))
             found[name] = np.sort(order[:first]), np.sort(order[first:])
         return found
+
+    def judge(self, seed: int) -> Judge:
+        """What tells how good merges are on the held-out items of a split."""
+        scores = [self.outcomes(row, seed)[1].scores for row in self.parents]
+        found = -np.array([[own[name].value for name in self.sizes] for own in scores])
+        return Judge(tuple(self.sizes), found.min(axis=0), found.max(axis=0))
 
     def outcomes(self, row: Row, seed: int) -> tuple[Outcome, Outcome]:
         """What a merge scores on the search items, with its answers to them; and on the others."""
@@ -143,9 +176,10 @@ def run(found: Pool, seed: int, rungs: Sequence[int] = RUNGS) -> Run:
     """Both arms over one stream."""
     rng = np.random.default_rng(np.random.SeedSequence((seed, 7)))
     rows = [found.rows[i] for i in rng.permutation(len(found.rows))]
+    judge = found.judge(seed)
     with _archive(found, seed, ()) as archive:
         total = sum(_play(found, archive, row, seed) for row in rows[:MOST])
-        full = _volume(archive, archive.candidates)
+        full = judge.volume(archive.front())
         front = {t.number for t in archive.front()}
     half, asked, spent, came = None, 0, 0.0, 0
     with _archive(found, seed, rungs) as archive:
@@ -153,7 +187,8 @@ def run(found: Pool, seed: int, rungs: Sequence[int] = RUNGS) -> Run:
         while half is None or came < MOST:
             asked += _play(found, archive, rows[came], seed)
             if half is None and asked > SHARE * total:  # the last one went beyond, and is left out
-                half, reached = _volume(archive, archive.candidates[:-1]), came
+                known = archive.front_of(archive.candidates[:-1])
+                half, reached = judge.volume(known), came
             came += 1
             spent = asked / total if came == MOST else spent
         seconds = (time.process_time() - begun) / came
@@ -161,7 +196,7 @@ def run(found: Pool, seed: int, rungs: Sequence[int] = RUNGS) -> Run:
     with _archive(found, seed, ()) as archive:
         for row in found.rows:
             _play(found, archive, row, seed)
-        most = archive.hypervolume(archive.candidates, "holdout")
+        most = judge.volume(archive.candidates)
     return Run(
         found.name,
         seed,
@@ -173,10 +208,6 @@ def run(found: Pool, seed: int, rungs: Sequence[int] = RUNGS) -> Run:
         len(front & stops),
         seconds,
     )
-
-
-def _volume(archive: Archive, trials: Sequence[Trial]) -> float:
-    return archive.hypervolume(archive.front_of(trials), "holdout")
 
 
 def _archive(found: Pool, seed: int, rungs: Sequence[int]) -> Archive:
