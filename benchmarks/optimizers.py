@@ -140,9 +140,13 @@ def _claimed(key: tuple[str, str, int]) -> Iterator[bool]:
 
 
 def report(
-    runs: Sequence[Run], problems: Sequence[str], best: str, console: Console, picture: Path
+    runs: Sequence[Run],
+    problems: Sequence[str],
+    best: str,
+    console: Console,
+    picture: Path | None = None,
 ) -> None:
-    """Prints every table and the headline, and draws the picture.
+    """Prints every table and the headline, and draws the picture if there is to be one.
 
     Args:
         runs: finished ones.
@@ -169,7 +173,7 @@ def report(
     if real:
         console.print()
         console.print(_table.headline(every, real, best))
-    if every:
+    if every and picture:
         _table.draw(every, picture)
 
 
@@ -248,8 +252,9 @@ def _long(given: argparse.Namespace, problems: Sequence[str]) -> None:
 
 def _report(given: argparse.Namespace, problems: Sequence[str]) -> None:
     console = Console(width=None if sys.stdout.isatty() else 160)
-    runs, picture = Results(given.results).read(), given.results.with_suffix(".png")
-    report(runs, problems, given.best, console, picture)
+    whole = set(problems) == set(GROUPS["all"])  # a part's picture would take the whole one's place
+    picture = given.results.with_suffix(".png") if whole else None
+    report(Results(given.results).read(), problems, given.best, console, picture)
 
 
 def _forget(given: argparse.Namespace, problems: Sequence[str]) -> None:
