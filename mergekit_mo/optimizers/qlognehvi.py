@@ -16,8 +16,8 @@ from numpy.random import Generator, SeedSequence
 from mergekit_mo.archive import Archive, Data
 from mergekit_mo.expressed import expressed
 from mergekit_mo.optimizers import Optimizer
-from mergekit_mo.optimizers.sobol import run_seed, spread
-from mergekit_mo.optimizers.soup import owners_of, walk
+from mergekit_mo.optimizers.sobol import spread
+from mergekit_mo.optimizers.soup import mixes, owners_of
 from mergekit_mo.pareto import Matrix
 from mergekit_mo.residuals import residual_variances
 from mergekit_mo.scales import Scale
@@ -123,17 +123,9 @@ class QLogNEHVI(Optimizer):
         self, space: Space, archive: Archive, count: int, seed: SeedSequence
     ) -> list[Candidate]:
         """Candidates of the initial design."""
-        mixes: list[Candidate] = []
         if count and self._mixes(space):
-            taken = {t.unit for t in archive.trials}.union(expressed(space).values())
-            for unit in walk(space, run_seed(seed)):
-                if len(mixes) == count:
-                    break
-                if unit not in taken:
-                    taken.add(unit)
-                    mixes.append(Candidate(unit, "soup"))
-        asked = [candidate.unit for candidate in mixes]
-        return mixes + spread(space, archive, count - len(mixes), seed, "sobol", asked)
+            return mixes(space, archive, count, seed, expressed(space).values())
+        return spread(space, archive, count, seed, "sobol")
 
     def _informed(
         self,

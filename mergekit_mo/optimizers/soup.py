@@ -12,7 +12,7 @@ take becomes the nearest one that it can; what comes out twice is walked once.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations, pairwise
 from math import comb
@@ -54,16 +54,27 @@ class Soup(Optimizer):
         self, space: Space, archive: Archive, count: int, seed: SeedSequence
     ) -> list[Candidate]:
         """See `Optimizer.ask`."""
-        known = {t.unit for t in archive.trials}
-        found: list[Candidate] = []
-        for unit in walk(space, run_seed(seed)):
-            if len(found) == count:
-                break
-            if unit not in known:
-                known.add(unit)
-                found.append(Candidate(unit, "soup"))
-        taken = [candidate.unit for candidate in found]
-        return found + spread(space, archive, count - len(found), seed, "sobol", taken)
+        return mixes(space, archive, count, seed)
+
+
+def mixes(
+    space: Space,
+    archive: Archive,
+    count: int,
+    seed: SeedSequence,
+    barred: Collection[tuple[float, ...]] = (),
+) -> list[Candidate]:
+    """Points of the walk that are neither tried nor barred; where it has no more, Sobol points."""
+    known = {t.unit for t in archive.trials}.union(barred)
+    found: list[Candidate] = []
+    for unit in walk(space, run_seed(seed)):
+        if len(found) == count:
+            break
+        if unit not in known:
+            known.add(unit)
+            found.append(Candidate(unit, "soup"))
+    taken = [candidate.unit for candidate in found]
+    return found + spread(space, archive, count - len(found), seed, "sobol", taken)
 
 
 def walk(space: Space, seed: int) -> Iterator[tuple[float, ...]]:
