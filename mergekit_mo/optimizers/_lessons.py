@@ -11,17 +11,18 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.random import Generator
+from numpy.typing import NDArray
 
 from mergekit_mo.archive import Archive
 from mergekit_mo.layers import Layers, Path
 from mergekit_mo.optimizers._paths import Unit
+from mergekit_mo.optimizers._reference import working_reference
 from mergekit_mo.optimizers._standing import standing
 from mergekit_mo.pareto import Matrix, nondominated
 from mergekit_mo.scales import REFERENCE
 from mergekit_mo.trial import Trial
 
 AUGMENTATION = 0.05  # of the sum in the augmented Tchebycheff value, as in ParEGO
-_MARGIN = 0.1  # of the scores' range, below the front's worst
 _LEAST = 1e-3  # of a preference's share: no goal is worth nothing at all
 
 
@@ -35,8 +36,7 @@ class Lessons:
         Y: `n x m` scores, less what their length costs.
         violations: `n` sums of what is missing to the thresholds; 0 where a trial is feasible.
         ideal: `m`, the best that any candidate or source scored.
-        floor: `m`, the point above which scores count: the reporting reference point where it is
-            reached, else a tenth of the range below the front's worst.
+        floor: `m`, the point above which scores count, see `working_reference`.
         least: `m`, what thresholds ask for; -inf where there is none.
         wanted: `m`, what the preference asks for at least; -inf where it asks for nothing.
     """
@@ -116,7 +116,7 @@ def lessons(layers: Layers | None, archive: Archive, length_penalty: float = 0.0
         own,
         violations,
         ideal,
-        _floor(own, violations, anchored, len(archive.goals)),
+        _floor(own, violations, anchored),
         both.least - length_penalty,  # of the straight path: near enough for a guess
         both.wanted - length_penalty,
     )
@@ -126,14 +126,10 @@ def _scored(trial: Trial) -> bool:
     return trial.status == "done" and all(math.isfinite(m.value) for m in trial.scores.values())
 
 
-def _floor(Y: Matrix, violations: Matrix, anchored: Matrix, goals: int) -> Matrix:
+def _floor(Y: Matrix, violations: Matrix, anchored: NDArray[np.bool_]) -> Matrix:
     if not len(Y):
-        return np.full(goals, REFERENCE)
-    able = Y[violations <= violations.min()]
-    front = able[nondominated(able)]
-    inferred = front.min(axis=0) - _MARGIN * np.maximum(np.ptp(Y, axis=0), 1e-9)
-    reached = anchored & (able > REFERENCE).any(axis=0)
-    return np.where(reached, REFERENCE, inferred)
+        return np.full(len(anchored), REFERENCE)
+    return working_reference(Y, violations <= violations.min(), anchored)
 
 
 def tchebycheff(Y: Matrix, preferences: Matrix, ideal: Matrix) -> Matrix:

@@ -20,14 +20,14 @@ from botorch.models import SingleTaskGP
 from botorch.models.utils.gpytorch_modules import get_covar_module_with_dim_scaled_prior
 from linear_operator.utils.errors import NanError, NotPSDError
 from linear_operator.utils.warnings import NumericalWarning
-from numpy.typing import NDArray
 from torch import Tensor
 
 from mergekit_mo.archive import Data
 from mergekit_mo.optimizers._fit import Hyperparameters, Kernel, fit
 from mergekit_mo.optimizers._private import private_torch
+from mergekit_mo.optimizers._reference import working_reference
 from mergekit_mo.optimizers._warp import Warp, warps
-from mergekit_mo.pareto import Matrix, nondominated
+from mergekit_mo.pareto import Matrix
 from mergekit_mo.scales import REFERENCE, Scale
 
 # The fused kernel takes a minute to compile, its lock hangs whoever comes after a killed process,
@@ -168,7 +168,8 @@ def learn(data: Data, scales: Sequence[Scale], learning: Learning) -> Surrogate 
     least = np.array([_least(scale) for scale in kept])  # m
     Y = tamed(Y[:, columns], least)
     anchored = np.array([scale.anchored for scale in kept])  # m
-    reference = working_reference(Y, feasible, anchored)
+    able = feasible if feasible.any() else np.ones(len(Y), dtype=bool)  # n
+    reference = working_reference(Y, able, anchored)
     centre, width = Y.mean(axis=0), Y.std(axis=0, ddof=1)  # m, m
     points = torch.tensor(X, dtype=torch.double)  # n x d
     scores = torch.tensor((Y - centre) / width, dtype=torch.double)  # n x m
@@ -213,27 +214,6 @@ def tamed(Y: Matrix, least: Matrix) -> Matrix:
     fence = low - _FENCE * middle
     fence = np.where(np.isfinite(least), np.minimum(fence, least - middle), fence)
     return np.where(middle > 0, np.maximum(Y, fence), Y)
-
-
-def working_reference(
-    Y: Matrix, feasible: NDArray[np.bool_], anchored: NDArray[np.bool_]
-) -> Matrix:
-    """The reference point for an acquisition, on the scales of its scores.
-
-    On anchored objectives it is the reporting one, so that what is reported is what is improved,
-    once some trial exceeds it there. Else it lies a tenth of the scores' range below the front's
-    worst: a corner far above all scores would be blind, one far below would favour extremes.
-
-    Args:
-        Y: `n x m` scores.
-        feasible: `n` marks.
-        anchored: `m` marks.
-    """
-    able = Y[feasible] if feasible.any() else Y
-    front = able[nondominated(able)]
-    inferred = front.min(axis=0) - 0.1 * np.ptp(Y, axis=0)  # m
-    reached = anchored & (able > REFERENCE).any(axis=0)  # m
-    return np.where(reached, REFERENCE, inferred)
 
 
 def _least(scale: Scale) -> float:

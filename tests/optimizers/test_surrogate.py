@@ -15,7 +15,6 @@ from mergekit_mo.optimizers._surrogate import (
     learn,
     private_randomness,
     tamed,
-    working_reference,
 )
 from mergekit_mo.testing.planted import (
     MIXED,
@@ -91,21 +90,6 @@ def test_a_ruined_trial_is_lifted_to_a_fence() -> None:
 def test_nothing_infeasible_becomes_feasible_by_lifting() -> None:
     Y = np.array([[float(i)] for i in range(9)] + [[-1e6]])
     assert (tamed(Y, np.array([-1e3]))[9] < -1e3).all()
-
-
-def test_the_reference_point_is_the_reporting_one_once_it_was_exceeded() -> None:
-    Y = np.array([[0.5, -3.0], [-0.2, -2.0]])
-    feasible, anchored = np.array([True, True]), np.array([True, True])
-    found = working_reference(Y, feasible, anchored)
-    assert found.tolist() == pytest.approx([-0.1, -3.1])
-    found = working_reference(Y, feasible, np.array([False, False]))
-    assert found.tolist() == pytest.approx([-0.27, -3.1])
-
-
-def test_infeasible_trials_do_not_set_the_reference_point() -> None:
-    Y = np.array([[1.0, 1.0], [2.0, -9.0], [0.0, 2.0]])
-    found = working_reference(Y, np.array([True, False, True]), np.array([False, False]))
-    assert found.tolist() == pytest.approx([-0.2, -0.1])
 
 
 @pytest.mark.parametrize(
