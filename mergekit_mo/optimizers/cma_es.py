@@ -19,6 +19,7 @@ from numpy.random import SeedSequence
 
 from mergekit_mo.archive import Archive
 from mergekit_mo.optimizers import Optimizer
+from mergekit_mo.optimizers._new import first_new
 from mergekit_mo.optimizers._standing import generations, standing, told
 from mergekit_mo.optimizers.sobol import run_seed, spread
 from mergekit_mo.optional import require
@@ -78,17 +79,12 @@ class CMAES(Optimizer):
             ValueError: there are more or fewer weights than objectives.
         """
         known = {t.unit for t in (*archive.trials, *told(space, archive))}
-        found: list[Candidate] = []
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # pycma warns of points that are not its own
-            for unit, _ in self._replayed(space, archive, run_seed(seed)).draw():
-                if len(found) == count:
-                    break
-                if unit not in known:
-                    known.add(unit)
-                    found.append(Candidate(unit, _ORIGIN))
-        taken = [candidate.unit for candidate in found]
-        return found + spread(space, archive, count - len(found), seed, "sobol", taken)
+            drawn = self._replayed(space, archive, run_seed(seed)).draw()
+            new = first_new((unit for unit, _ in drawn), count, known)
+        found = [Candidate(unit, _ORIGIN) for unit in new]
+        return found + spread(space, archive, count - len(new), seed, "sobol", new)
 
     def _replayed(self, space: Space, archive: Archive, seed: int) -> _Strategy:
         """The strategy after all generations of which every trial has finished."""

@@ -17,6 +17,7 @@ from numpy.random import SeedSequence
 
 from mergekit_mo.archive import Archive
 from mergekit_mo.optimizers import Optimizer
+from mergekit_mo.optimizers._new import first_new
 from mergekit_mo.optimizers._standing import generations, standing, told
 from mergekit_mo.optimizers.sobol import run_seed, spread
 from mergekit_mo.optional import require
@@ -77,12 +78,9 @@ class NSGA2(Optimizer):
         if len(found) < count:
             full = generations(trials, self.population)
             known = {t.unit for t in (*archive.trials, *trials)}.union(c.unit for c in found)
-            for unit in self._children(space, archive, full, run_seed(seed)):
-                if len(found) == count:
-                    break
-                if unit not in known:
-                    known.add(unit)
-                    found.append(Candidate(unit, "nsga2"))
+            children = self._children(space, archive, full, run_seed(seed))
+            new = first_new(children, count - len(found), known)
+            found += [Candidate(unit, "nsga2") for unit in new]
         taken = [candidate.unit for candidate in found]
         return found + spread(space, archive, count - len(found), seed, "sobol", taken)
 

@@ -14,6 +14,7 @@ from numpy.random import SeedSequence
 
 from mergekit_mo.archive import Archive
 from mergekit_mo.optimizers import Optimizer
+from mergekit_mo.optimizers._new import first_new
 from mergekit_mo.optimizers._paths import fresh, taken
 from mergekit_mo.space import Candidate, Space
 
@@ -56,13 +57,6 @@ def uniform(
         taken: points that are taken besides, by other candidates of this ask.
     """
     rng = np.random.default_rng(seed)
-    known = set(taken)
-    found: list[Candidate] = []
-    for _ in range(_MOST_DRAWS):
-        if len(found) == count:
-            break
-        candidate = space.candidate(rng.random(space.dim).tolist(), "random")
-        if candidate.unit not in known and candidate.unit not in archive.points:
-            known.add(candidate.unit)
-            found.append(candidate)
-    return found
+    points = (space.snap(rng.random(space.dim).tolist()) for _ in range(_MOST_DRAWS))
+    new = first_new(points, count, set(taken), archive.points)
+    return [space.settled(Candidate(unit, "random")) for unit in new]

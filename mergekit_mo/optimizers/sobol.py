@@ -15,6 +15,7 @@ from scipy.stats import qmc
 
 from mergekit_mo.archive import Archive
 from mergekit_mo.optimizers import Optimizer
+from mergekit_mo.optimizers._new import first_new
 from mergekit_mo.space import Candidate, Space
 
 _MOST_DRAWS = 4096
@@ -49,19 +50,12 @@ def spread(
         origin: what the candidates say of where they come from.
         taken: points that are taken besides, by other candidates of this ask.
     """
-    known = set(taken)  # the archive's own points are not gathered anew at each ask
     sampler = qmc.Sobol(d=space.dim, scramble=True, rng=np.random.default_rng(run_seed(seed)))
     if gone := archive.proposed_by(origin):
         sampler.fast_forward(gone)  # scipy refuses 0
-    found: list[Candidate] = []
-    for _ in range(_MOST_DRAWS):
-        if len(found) == count:
-            break
-        candidate = space.candidate(sampler.random(1)[0], origin)
-        if candidate.unit not in known and candidate.unit not in archive.points:
-            known.add(candidate.unit)
-            found.append(candidate)
-    return found
+    points = (space.snap(sampler.random(1)[0]) for _ in range(_MOST_DRAWS))
+    new = first_new(points, count, set(taken), archive.points)
+    return [space.settled(Candidate(unit, origin)) for unit in new]
 
 
 def run_seed(seed: SeedSequence) -> int:

@@ -22,6 +22,7 @@ from numpy.random import SeedSequence
 
 from mergekit_mo.archive import Archive
 from mergekit_mo.optimizers import Optimizer
+from mergekit_mo.optimizers._new import first_new
 from mergekit_mo.optimizers.sobol import run_seed, spread
 from mergekit_mo.space import METHOD, Axis, Candidate, Space
 
@@ -66,15 +67,9 @@ def mixes(
 ) -> list[Candidate]:
     """Points of the walk that are neither tried nor barred; where it has no more, Sobol points."""
     known = {t.unit for t in archive.trials}.union(barred)
-    found: list[Candidate] = []
-    for unit in walk(space, run_seed(seed)):
-        if len(found) == count:
-            break
-        if unit not in known:
-            known.add(unit)
-            found.append(Candidate(unit, "soup"))
-    taken = [candidate.unit for candidate in found]
-    return found + spread(space, archive, count - len(found), seed, "sobol", taken)
+    new = first_new(walk(space, run_seed(seed)), count, known)
+    found = [Candidate(unit, "soup") for unit in new]
+    return found + spread(space, archive, count - len(new), seed, "sobol", new)
 
 
 def walk(space: Space, seed: int) -> Iterator[tuple[float, ...]]:
