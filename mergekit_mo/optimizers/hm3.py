@@ -55,9 +55,10 @@ _BOUNDS = {
 class HM3(Optimizer):
     """HM3 (Zhou et al. 2025): preferences, merges and layer paths, learnt together.
 
-    In the default, merges on the straight path come first, which another optimizer proposes; then
-    the level whose latest candidates enlarged the front more has seven turns in eight: more merges,
-    or paths over the layers of the front's merges, at first with a single change.
+    In the default, merges on the straight path come first, which another optimizer proposes, until
+    a merge adds hardly anything to the front; then the level whose latest candidates enlarged it
+    more has seven turns in eight: more merges, or paths over the layers of the front's merges, at
+    first with a single change.
     A guess of scores, a Gaussian process over paths, chooses which ones are evaluated: of changes
     of the front's paths, and, if `neighbours` is below 1, of those that a policy walks (masked
     actor-critic, PPO), which is given the preference, copies the best paths known for it and
@@ -73,7 +74,8 @@ class HM3(Optimizer):
         levels: `both`, `parameters` (holes alone, on the straight path) or `paths` (paths alone,
             at the recipe's own values).
         merges: candidates before paths have their first turn, where there are holes too; None for
-            three for each hole and three more, 24 at most; default only, as all down to `screen`.
+            as many as pay, three for each hole and three more at the least, 24 of these at most;
+            default only, as all down to `screen`.
         merges_by: the kind of optimizer that proposes merges, with its usual settings.
         initial: candidates near the straight paths before anything is learnt; where merges come
             first, as many paths over these have a single change.
@@ -174,14 +176,17 @@ class HM3(Optimizer):
             return 0
         first, number = self._first(space), len(archive.candidates)
         paid = turns(told, space.layers.straight)
-        return sum(i < first or paid.merge(i) for i in range(number, number + count))
+        patient = self.merges is None
+        return sum(
+            i < first or paid.merge(i, patient=patient) for i in range(number, number + count)
+        )
 
     def _mixed(self, space: Space) -> bool:
         """Whether merges and paths share the budget."""
         return self.levels == "both" and bool(space.dim)
 
     def _first(self, space: Space) -> int:
-        """How many merges come before the first path."""
+        """How many merges come before the first path at the least."""
         usual = min(_MOST_MERGES, _MERGES * (space.dim + 1))
         return usual if self.merges is None else self.merges
 
