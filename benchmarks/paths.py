@@ -45,7 +45,7 @@ from mergekit_mo.layers import Path  # noqa: E402
 from mergekit_mo.optimizers import Optimizer  # noqa: E402
 
 RESULTS = ROOT / "benchmarks" / "data" / "paths.jsonl"
-LEVEL_MARKS = (10, 20, 30, 40)
+LEVEL_MARKS = (10, 20, 30, 40, 80, 120)
 BUDGET = 200
 MARKS = (25, 50, 100, 200)
 COMMANDS = ("score", "run", "planted", "unseen", "levels", "published", "advise", "table")
@@ -300,9 +300,9 @@ def _regretted(own: list[Record], _: int) -> str:
     return "  ".join(cells)
 
 
-def _climbed(own: list[Record], _: int) -> str:
+def _climbed(own: list[Record], budget: int) -> str:
     cells = []
-    for mark in LEVEL_MARKS:
+    for mark in (mark for mark in LEVEL_MARKS if mark <= budget):
         cells.append(f"{mark}: {statistics.mean(e['trace'][mark - 1] for e in own):.3f}")
     each = " ".join(f"{e['trace'][-1]:.3f}" for e in sorted(own, key=lambda e: int(e["seed"])))
     bent = statistics.mean(e["bent"] / e["front"] for e in own)
