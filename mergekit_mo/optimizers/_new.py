@@ -11,7 +11,7 @@ from itertools import islice
 Unit = tuple[float, ...]
 
 
-def first_new(points: Iterable[Unit], count: int, *taken: Container[Unit]) -> list[Unit]:
+def first_new(points: Iterable[Unit], count: int, *taken: Container[Unit | None]) -> list[Unit]:
     """The first `count` points that are not taken, each once; fewer where there are no more.
 
     Args:
@@ -22,7 +22,7 @@ def first_new(points: Iterable[Unit], count: int, *taken: Container[Unit]) -> li
     return list(islice(_new(points, taken), max(0, count)))
 
 
-def _new(points: Iterable[Unit], taken: Iterable[Container[Unit]]) -> Iterator[Unit]:
+def _new(points: Iterable[Unit], taken: Iterable[Container[Unit | None]]) -> Iterator[Unit]:
     seen: set[Unit] = set()
     for point in points:
         if point not in seen and not any(point in part for part in taken):
