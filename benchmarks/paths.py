@@ -302,7 +302,7 @@ def _regretted(own: list[Record], _: int) -> str:
 
 def _climbed(own: list[Record], budget: int) -> str:
     cells = []
-    for mark in (mark for mark in LEVEL_MARKS if mark <= budget):
+    for mark in [k for k in LEVEL_MARKS if k <= budget]:
         cells.append(f"{mark}: {statistics.mean(e['trace'][mark - 1] for e in own):.3f}")
     each = " ".join(f"{e['trace'][-1]:.3f}" for e in sorted(own, key=lambda e: int(e["seed"])))
     bent = statistics.mean(e["bent"] / e["front"] for e in own)

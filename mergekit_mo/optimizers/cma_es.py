@@ -19,7 +19,7 @@ from numpy.random import SeedSequence
 
 from mergekit_mo.archive import Archive
 from mergekit_mo.optimizers import Optimizer
-from mergekit_mo.optimizers._new import first_new
+from mergekit_mo.optimizers._new import Unit, first_new
 from mergekit_mo.optimizers._standing import generations, standing, told
 from mergekit_mo.optimizers.sobol import run_seed, spread
 from mergekit_mo.optional import require
@@ -29,8 +29,6 @@ from mergekit_mo.trial import Trial
 _DRAWS = 4  # populations drawn in a generation at most: some points are known, some fail
 _ORIGIN = "cma-es"
 _LEAST_DIM = 2  # pycma does not do one dimension: an idle one is added
-
-Unit = tuple[float, ...]
 
 
 @dataclass(frozen=True)

@@ -54,6 +54,7 @@ def spread(
     if gone := archive.proposed_by(origin):
         sampler.fast_forward(gone)  # scipy refuses 0
     points = (space.snap(sampler.random(1)[0]) for _ in range(_MOST_DRAWS))
+    # The archive's own points are not gathered anew at each ask.
     new = first_new(points, count, set(taken), archive.points)
     return [space.settled(Candidate(unit, origin)) for unit in new]
 
